@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 import heedful
 from heedful.attention.engines.measure import ENGINES
-from heedful.interception import kept_calls, session, waiting_rows
+from heedful.interception import call_record, kept_calls, session
 from heedful.interception.intercept import intercept
 from heedful.interception.interceptors.interceptor import Interceptor
 from heedful.interception.stack import ModuleStack
@@ -129,7 +129,7 @@ class Clock:
             patches.enter_context(patch.dict(ENGINES, {"tiled": self.around("engine", ENGINES["tiled"])}))
             for place, name, part in (
                 (session.Session, "_add", "statistics"),
-                (waiting_rows.WaitingRows, "settle", "statistics"),
+                (call_record.WaitingRows, "settle", "statistics"),
                 (session, "output_error", "comparison"),
                 (session, "limit_of", "comparison"),
                 (kept_calls.KeptCalls, "offer", "keeping"),

@@ -46,7 +46,7 @@ class Blocks:
 
     def __init__(self, path: Path) -> None:
         from heedful.loading.corpus import TextFile
-        from heedful.loading.fingerprint import fingerprint
+        from heedful.loading.token_encoder import fingerprint
 
         self.path, size = path, path.stat().st_size
         self.files = [TextFile(path.name, size, "")]

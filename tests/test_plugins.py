@@ -32,7 +32,7 @@ from heedful.evaluation.registry import CHECKS
 from heedful.evaluation.result import Finding
 from heedful.inference.verdict import Verdict
 from heedful.plugins import Registry
-from heedful.reporting.readers import RECORDS, RecordReader
+from heedful.reporting.json_values import RECORDS, RecordReader
 
 SITE = Path(sysconfig.get_paths()["purelib"])
 SOURCE = Path(heedful.__file__).parents[1]

@@ -9,7 +9,7 @@ import altair
 import polars
 
 from heedful.training.sweeps.folder import SweepFolder
-from heedful.training.sweeps.over_documents import over_documents
+from heedful.training.sweeps.table import over_documents
 
 FIGURES = Path(__file__).parent / "figures"
 PAIRS = (

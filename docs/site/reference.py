@@ -319,7 +319,7 @@ def statistics_page() -> str:
 def columns_page() -> str:
     """Every column of the head table."""
     from heedful.attention.registry import STATISTICS
-    from heedful.evaluation.page.html.words import known_names, words_of
+    from heedful.evaluation.page.html.heads import known_names, words_of
 
     rows = []
     for name in sorted({*known_names(), *STATISTICS}):

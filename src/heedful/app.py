@@ -9,8 +9,7 @@ import typer
 
 from heedful.commandline.commands import add_commands
 from heedful.commandline.errors import occupy_streams, outcome
-from heedful.commandline.help import PlainGroup, hyphens
-from heedful.commandline.multi_value_options import spread
+from heedful.commandline.help import PlainGroup, hyphens, spread
 
 _EPILOG = (
     "Exit codes: 0 passed, 1 validation failed or regression found, 2 usage, 3 input rejected, 4 resource limit, "

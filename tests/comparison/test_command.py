@@ -7,7 +7,7 @@ from tests.evaluation.page import factory
 from typer.testing import CliRunner
 
 from heedful.app import app, main
-from heedful.commandline.multi_value_options import _RULES
+from heedful.commandline.help import _RULES
 from heedful.comparison.record import FAIL_ON
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.result import Section

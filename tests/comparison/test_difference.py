@@ -1,3 +1,5 @@
+"""Two one-sided tests: how often they say EQUIVALENT of a difference as large as the margin."""
+
 from __future__ import annotations
 
 import math
@@ -7,8 +9,15 @@ import pytest
 from scipy.stats import ttest_1samp
 from tests.comparison.reports import NAMES, finding, report, values
 
-from heedful.comparison.difference import Difference, difference_of
-from heedful.comparison.pairing import pair_documents
+from heedful.comparison.difference import (
+    Difference,
+    Equivalence,
+    answer,
+    difference_of,
+    pair_documents,
+    paired_p,
+    unpaired_p,
+)
 from heedful.evaluation.result import Finding
 from heedful.inference.mean_interval import mean_interval
 
@@ -135,3 +144,80 @@ def test_paired_intervals_cover_as_promised() -> None:
         found = difference(finding(units=list(ours)), finding(units=list(ours + random.standard_normal(32))))
         missed += found.interval is not None and not found.interval[0] <= 0 <= found.interval[1]
     assert 2 <= missed <= 22
+
+
+def test_documents_are_paired_by_name_and_not_by_place() -> None:
+    found = pair_documents(report(), report(names=NAMES[::-1]))
+    assert found.enough
+    assert found.before == tuple(range(32))
+    assert found.after == tuple(range(31, -1, -1))
+    assert found.sentence == "paired by document: 32 documents are in both reports (32 and 32)"
+
+
+def test_the_shared_ones_alone_are_paired() -> None:
+    found = pair_documents(report(), report(names=NAMES[10:]))
+    assert (found.before, found.after) == (tuple(range(10, 32)), tuple(range(22)))
+
+
+def test_copies_are_paired_in_their_order() -> None:
+    found = pair_documents(report(names=["a", "a", "b"]), report(names=["b", "a", "a", "a"]))
+    assert (found.before, found.after) == ((0, 1, 2), (1, 2, 0))
+
+
+def test_too_few_shared_documents_are_not_paired_and_counted() -> None:
+    found = pair_documents(report(), report(names=NAMES[17:]))
+    assert not found.enough
+    assert "15 documents are in both reports (32 and 15), at least 16 are needed" in found.sentence
+
+
+def test_an_older_report_says_that_it_names_no_documents() -> None:
+    assert "not paired: the second report lacks" in pair_documents(report(), report(names=None)).sentence
+    assert "not paired: the first report lacks" in pair_documents(report(names=None), report()).sentence
+    assert "not paired: both reports lack" in pair_documents(report(names=None), report(names=None)).sentence
+
+
+TRIALS = 800
+RANDOM = np.random.default_rng(0)
+WORLDS = {
+    "normal": lambda shape: RANDOM.standard_normal(shape),
+    "skew 1.7": lambda shape: (np.exp(0.5 * RANDOM.standard_normal(shape)) - math.exp(0.125)) / 0.604,
+    "skew 6": lambda shape: (np.exp(RANDOM.standard_normal(shape)) - math.exp(0.5)) / 2.161,
+}
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("count", [16, 64])
+def test_a_difference_at_the_margin_is_called_equivalent_one_time_in_twenty(
+    count: int, world: str, side: float
+) -> None:
+    margin = 1.0
+    draws = WORLDS[world]((TRIALS, count)) + side * margin
+    said = np.mean([paired_p(draw, margin) <= 0.05 for draw in draws])
+    assert said <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / TRIALS)
+
+
+def test_no_difference_is_found_equivalent_where_the_text_is_enough() -> None:
+    draws = RANDOM.standard_normal((300, 64))
+    assert np.mean([paired_p(draw, 0.5) <= 0.05 for draw in draws]) > 0.8
+    assert np.mean([paired_p(draw, 0.05) <= 0.05 for draw in draws]) == 0
+
+
+def test_unpaired_intervals_hold_their_level() -> None:
+    said = 0
+    for _ in range(TRIALS):
+        one, other = RANDOM.standard_normal(64), 1.0 + RANDOM.standard_normal(64)
+        a, b = mean_interval(one), mean_interval(other)
+        d = float(b.estimate) - float(a.estimate)
+        low = d - math.hypot(float(b.estimate - b.low), float(a.high - a.estimate))
+        high = d + math.hypot(float(b.high - b.estimate), float(a.estimate - a.low))
+        said += unpaired_p(d, low, high, 1.0) <= 0.05
+    assert said / TRIALS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / TRIALS)
+    assert math.isnan(unpaired_p(0.0, 0.0, 0.0, 1.0))
+
+
+def test_the_answer_follows_both_p() -> None:
+    assert answer(0.01, 0.01) is Equivalence.EQUIVALENT  # a difference, and known to be small
+    assert answer(0.2, 0.01) is answer(None, 0.01) is Equivalence.DIFFERENT
+    assert answer(0.2, 0.2) is answer(0.2, None) is Equivalence.NOT_SETTLED
+    assert answer(None, None) is None

@@ -18,7 +18,7 @@ from heedful.compression.record import (
     Trial,
     UnitCost,
 )
-from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import Effect
 
 
 def effect(estimate: float, half: float = 0.001, n: int = 32) -> Effect:

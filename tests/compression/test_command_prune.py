@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from heedful.app import app
 from heedful.compression.page_pruning import pruning_page
-from heedful.reporting.pages.terminal import page_text
+from heedful.reporting.pages.html import page_text
 
 runner = CliRunner()
 
@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return pruning()
 
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("heedful.evaluation.command_inputs.read", read)
+    monkeypatch.setattr("heedful.evaluation.model_and_text.read", read)
     monkeypatch.setattr("heedful.compression.pruning.measure_pruning", measured)
     return noted
 

@@ -7,9 +7,8 @@ import json
 from tests.compression.records import pruning
 
 from heedful.compression.page_pruning import pruning_page
-from heedful.reporting.pages.document import record_json
-from heedful.reporting.pages.html import page_html
-from heedful.reporting.pages.terminal import page_text
+from heedful.reporting.pages.html import page_html, page_text
+from heedful.reporting.pages.part import record_json
 
 
 def test_the_verdict_is_spoken_at_a_quarter_and_the_page_fits() -> None:

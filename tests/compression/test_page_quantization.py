@@ -9,9 +9,8 @@ import pytest
 from tests.compression.records import quantization
 
 from heedful.compression.page_quantization import quantization_page
-from heedful.reporting.pages.document import record_json
-from heedful.reporting.pages.html import page_html
-from heedful.reporting.pages.terminal import page_text
+from heedful.reporting.pages.html import page_html, page_text
+from heedful.reporting.pages.part import record_json
 
 
 def test_the_page_has_every_quantizer_with_its_numbers_and_fits() -> None:

@@ -16,15 +16,13 @@ from torch import nn
 
 import heedful
 from heedful.attention.engines.dense import dense
-from heedful.compression.cuts import Cuts
-from heedful.compression.order import numbers, ordered, taken
+from heedful.compression.order import Cuts, numbers, ordered, taken, without_dimensions
 from heedful.compression.prune import prune
 from heedful.compression.record import Curve, Pruning
 from heedful.compression.redundancy import layer_keys
-from heedful.compression.removal import without_dimensions
 from heedful.errors import CaptureError, UsageError
 from heedful.loading.sequences import TokenBatch
-from heedful.reporting.pages.document import record_json
+from heedful.reporting.pages.part import record_json
 
 FEW = Cuts(fractions=(0.25,), orders=2)
 
@@ -163,8 +161,7 @@ def test_a_dimension_is_left_out_of_queries_and_keys_alike() -> None:
 
 def test_labels_are_the_next_tokens() -> None:
     """A model that copies what it was fed would look perfect by unshifted labels; that must be seen."""
-    from heedful.compression.label_losses import judged_labels, label_losses
-    from heedful.compression.loss_context import evaluation_context
+    from heedful.compression.loss_context import evaluation_context, judged_labels, label_losses
     from heedful.evaluation.study import no_progress
 
     class Copies(nn.Module):
@@ -204,7 +201,7 @@ def test_the_model_is_as_before_and_a_second_run_says_the_same() -> None:
 def test_an_order_that_is_one_of_many_is_not_beyond_chance() -> None:
     """Of four layers one is idle: whoever draws a layer has it in a quarter of the orders."""
     from heedful.compression.curves import _answer, _p
-    from heedful.inference.effect import Effect
+    from heedful.inference.mean_interval import Effect
 
     documents = np.zeros((1, 20))
     random = np.repeat(np.array([0.0, 1.0, 1.0, 1.0] * 5)[:19, None], 20, axis=1)

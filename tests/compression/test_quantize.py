@@ -7,7 +7,7 @@ import torch
 from tests.compression.records import pruning, quantization
 
 import heedful
-from heedful.compression.cuts import Cuts
+from heedful.compression.order import Cuts
 from heedful.compression.quantizer import Quantizer
 from heedful.errors import UsageError
 

@@ -17,7 +17,7 @@ from heedful.compression.quantize_keys import quantize_keys, standard_quantizers
 from heedful.compression.quantizer import Quantizer
 from heedful.compression.record import Quantization
 from heedful.errors import CaptureError, InputRejected, UsageError
-from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import Effect
 from heedful.interception.intercept import intercept
 from heedful.loading.sequences import TokenBatch
 

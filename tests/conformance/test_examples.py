@@ -10,8 +10,8 @@ import pytest
 
 import heedful
 from heedful import testing
-from heedful.attention import given_tensors, visibility
-from heedful.interception import named_parts
+from heedful.attention import visibility
+from heedful.interception import selection
 from heedful.loading import given_text
 from heedful.reporting import shown_record
 
@@ -19,9 +19,9 @@ FUNCTIONS = {name: getattr(heedful, name) for name in heedful.__all__ if not ins
 FUNCTIONS |= {
     "as_sequences": testing.as_sequences,
     "documents_of": given_text.documents_of,
-    "named_parts": named_parts.named_parts,
+    "named_parts": selection.named_parts,
     "ShownRecord": shown_record.ShownRecord,
-    "tensor_of": given_tensors.tensor_of,
+    "tensor_of": visibility.tensor_of,
     "visibility_of": visibility.visibility_of,
 }
 SLOW = {"validate", "derive"}

@@ -19,7 +19,7 @@ import heedful
 from heedful import testing
 from heedful.attention.registry import STATISTICS
 from heedful.commandline.commands import COMMANDS
-from heedful.evaluation.page.html.words import known_names
+from heedful.evaluation.page.html.heads import known_names
 from heedful.evaluation.registry import CHECKS
 
 SITE = DOCS / "site"

@@ -10,6 +10,8 @@ from tests.evaluation.page.cards import carded
 from typer.testing import CliRunner
 
 from heedful.app import app
+from heedful.errors import OutputError, UsageError
+from heedful.evaluation.command_report import Outputs
 from heedful.evaluation.page.html.page import to_html
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
@@ -58,3 +60,34 @@ def test_an_older_report_without_cards_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(to_json(factory.realistic()))
     result = runner.invoke(app, ["report", str(tmp_path / "old.json"), "--html", str(tmp_path / "old.html")])
     assert result.exit_code == 0 and (tmp_path / "old.html").exists()
+
+
+def test_only_a_page_or_figures_ask_for_cards(tmp_path: Path) -> None:
+    assert not Outputs(json=tmp_path / "a.json").drawn
+    assert Outputs(html=tmp_path / "a.html").drawn and Outputs(figures=tmp_path).drawn
+
+
+def test_two_outputs_need_two_paths(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is the path of --json too"):
+        Outputs(json=tmp_path / "a", html=tmp_path / "b" / ".." / "a").check()
+    with pytest.raises(UsageError, match="takes --json alone"):
+        Outputs(html=Path("-")).check()
+
+
+def test_an_earlier_page_is_replaced_and_another_file_is_kept(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    wanted = Outputs(html=page)
+    assert wanted.write(factory.small()) == [page]
+    wanted.check()
+    wanted.write(factory.small())
+    page.write_text("<!doctype html>mine")
+    with pytest.raises(OutputError, match="--force"):
+        wanted.check()
+    Outputs(html=page, force=True).check()
+
+
+def test_every_file_is_checked_before_any_is_written(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("mine")
+    with pytest.raises(OutputError):
+        Outputs(json=tmp_path / "a.json", figures=tmp_path / "figures").check()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures"]

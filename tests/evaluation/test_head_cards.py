@@ -15,8 +15,8 @@ from tests.evaluation.material import call_of, planted_call, probed_call_of, tin
 from heedful.attention.engines.binned import binned_map
 from heedful.attention.engines.dense import dense_weights
 from heedful.attention.visibility import causal
-from heedful.evaluation.cards import SHADES, Picture
 from heedful.evaluation.head_cards import CELLS, KEYS, QUERIES, bins_for, head_cards, pictured, shades
+from heedful.evaluation.result import SHADES, Picture
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study

@@ -9,8 +9,8 @@ import pytest
 from tests.evaluation.stub import documents, stub_study
 
 from heedful.evaluation.lagged import lagged_queries, with_detail
+from heedful.evaluation.query_key_orientation import Orientation
 from heedful.evaluation.result import Finding
-from heedful.inference.orientation import Orientation
 from heedful.inference.verdict import Verdict
 
 

@@ -10,7 +10,7 @@ from tests.evaluation.stub import documents, stub_study
 
 from heedful.evaluation.null_comparison import enough_for_holm, margin, null_p, untrained, with_p
 from heedful.inference.multiplicity import holm
-from heedful.inference.ranks import max_rank_p
+from heedful.inference.signflip import max_rank_p
 from heedful.inference.verdict import Verdict
 
 

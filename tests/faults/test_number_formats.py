@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from heedful.app import app
 from heedful.attention.call import AttentionCall
 from heedful.evaluation.batches import batches_of
-from heedful.evaluation.overflow import overflow_of
+from heedful.evaluation.evidence import overflow_of
 from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.fault

@@ -107,7 +107,7 @@ def test_s22_report_and_command_line_know_no_pickle() -> None:
 
 def made(path: Path) -> None:
     """A page at the path, or figures where it has no suffix."""
-    from heedful.evaluation.command_outputs import Outputs
+    from heedful.evaluation.command_report import Outputs
 
     Outputs(**({"html": path} if path.suffix else {"figures": path}), force=True).write(factory.realistic())
 
@@ -158,7 +158,7 @@ def test_s19_a_page_or_figure_in_the_place_of_a_link_leaves_its_target_whole(tmp
 
 
 def test_f30_a_page_that_was_lost_is_made_again_from_its_document(tmp_path: Path) -> None:
-    from heedful.evaluation.command_outputs import Outputs
+    from heedful.evaluation.command_report import Outputs
     from heedful.evaluation.page.html.page import to_html
 
     document, page = tmp_path / "report.json", tmp_path / "report.html"

@@ -13,12 +13,12 @@ from tests.evaluation.page import factory
 from tests.evaluation.page.cards import DISTANCES, card, carded
 from tests.evaluation.page.html.reading import assert_closed
 
-from heedful.evaluation.cards import Cards, Strongest
-from heedful.evaluation.page.figures.saving import save_figures
+from heedful.evaluation.page.figures.figures import save_figures
 from heedful.evaluation.page.html.heads import heads_json
 from heedful.evaluation.page.html.page import to_html
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
+from heedful.evaluation.result import Cards, Strongest
 from heedful.reporting.escape import visible
 
 pytestmark = pytest.mark.fault

@@ -20,7 +20,7 @@ from heedful.errors import HeedfulError, InputRejected
 from heedful.evaluation.batches import batches_of
 from heedful.evaluation.nine_sections import head_rows
 from heedful.evaluation.result import Report
-from heedful.evaluation.wrapped import unwrapped
+from heedful.evaluation.running import unwrapped
 from heedful.inference.verdict import Verdict
 
 pytestmark = pytest.mark.fault

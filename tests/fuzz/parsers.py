@@ -23,7 +23,7 @@ import yaml
 from safetensors.torch import save
 from tests.evaluation.page.factory import realistic, small
 from tests.fuzz.tokenizers import hostile, plain, use
-from tests.loading.test_gguf_header import ARCHITECTURE, BLOCK, BLOCKS, NUMBERS, TENSOR, WORDS, gguf
+from tests.loading.test_gguf import ARCHITECTURE, BLOCK, BLOCKS, NUMBERS, TENSOR, WORDS, gguf
 from tests.ngrams.counting import material as counted
 from tests.places import ROOT
 
@@ -31,7 +31,7 @@ from heedful.errors import HeedfulError
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
 from heedful.loading.config_file import read_config
-from heedful.loading.gguf_header import read_gguf_header
+from heedful.loading.gguf import read_gguf_header
 from heedful.loading.run_files import verify_checkpoint
 from heedful.loading.torch_archive import read_torch_archive
 from heedful.loading.weights import read_weights
@@ -39,8 +39,8 @@ from heedful.monitoring.tracker.table import read_table, table_bytes, table_fram
 from heedful.ngrams.counting.counting import count
 from heedful.ngrams.counting.manifest import SEAL, seal_of
 from heedful.ngrams.counting.reading import read_counts
-from heedful.training.sweeps.measured import read_measured
 from heedful.training.sweeps.plan_file import read_plan
+from heedful.training.sweeps.recipe import read_measured
 
 SECONDS = 60
 CODES = (2, 3, 4, 5)

@@ -23,7 +23,7 @@ from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
 from heedful.monitoring.tracker.table import read_table
 from heedful.training.decoder_run import train_decoder
-from heedful.training.table_trainer import TableTrainer
+from heedful.training.max_share_penalty import TableTrainer
 
 SETTINGS = GaugeRunSettings(irreps="2x0e + 1x1e", kappa_rule="calibrated", alignment_weight=0.1, steps=6, save_every=2,
                             batch=2, length=16, vocabulary=270, learning_rate=0.02)  # fmt: skip

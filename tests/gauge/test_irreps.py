@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from heedful.errors import UsageError
-from heedful.gauge.generators import generators
+from heedful.gauge.frames import generators
 from heedful.gauge.irreps import parse_irreps
 from heedful.gauge.layout import BeliefLayout
 

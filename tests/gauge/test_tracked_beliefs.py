@@ -17,8 +17,8 @@ from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 from heedful.monitoring.tracker.table import read_table
-from heedful.monitoring.vectors.sample import Sample
 from heedful.monitoring.vectors.sums import Sums
+from heedful.monitoring.vectors.vectors import Sample
 
 
 def gauge() -> GaugeForCausalLM:

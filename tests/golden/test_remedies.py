@@ -13,8 +13,7 @@ from tests.ngrams.derivation.texts import characters, counted
 from heedful.ngrams.remedies.record import AblationSuite
 from heedful.ngrams.remedies.running import run_ablations
 from heedful.ngrams.remedies.suite import ablation_suite
-from heedful.ngrams.remedies.text import Material, parted
-from heedful.ngrams.remedies.variant import RemedyContext
+from heedful.ngrams.remedies.variant import Material, RemedyContext, parted
 
 pytestmark = pytest.mark.slow
 

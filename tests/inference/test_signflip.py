@@ -1,3 +1,7 @@
+"""Permuted partners stay allowed, are exchangeable with the given ones, and reach every matching."""
+
+from __future__ import annotations
+
 from itertools import product
 
 import numpy as np
@@ -6,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heedful.inference import signflip
-from heedful.inference.signflip import sign_flip
+from heedful.inference.signflip import max_rank_p, permuted_partners, pooled_rank_p, rank_p, ranked, sign_flip
 
 NAN, INF = np.nan, np.inf
 
@@ -134,3 +138,152 @@ def test_family_wise_error_of_the_largest(shared):
 
 def _scaled_sum(signs, values):
     return sum(s * x for s, x in zip(signs, values, strict=True)) / sum(x * x for x in values) ** 0.5
+
+
+def test_rank_of_known_values():
+    null = [1.0, 2.0, 3.0, 4.0]
+    assert [rank_p(t, null) for t in (9.0, 4.0, 2.5, 1.0, INF)] == [1 / 5, 2 / 5, 3 / 5, 1.0, 1 / 5]
+
+
+def test_missing_values_and_models():
+    null = [[1.0, NAN, 1.0], [NAN, NAN, 2.0], [3.0, NAN, 3.0]]
+    np.testing.assert_array_equal(rank_p([2.0, 2.0, NAN], null), [2 / 3, NAN, NAN])
+
+
+def test_ninety_nine_models_allow_one_percent():
+    assert rank_p(10.0, np.arange(99) / 99) == 0.01
+
+
+def test_pooled_rank_agrees_with_a_loop():
+    random = np.random.default_rng(0)
+    observed, null = random.normal(size=(2, 3)), random.normal(size=(5, 2, 3))
+    found = pooled_rank_p(observed, null)
+    for layer, head in np.ndindex(2, 3):
+        reached = sum(null[r, layer, k] >= observed[layer, head] for r in range(5) for k in range(3))
+        assert found[layer, head] == (1 + reached) / 16
+
+
+def test_pooled_rank_of_one_layer():
+    np.testing.assert_array_equal(pooled_rank_p([5.0, 0.0], [[1.0, 2.0]]), [1 / 3, 1.0])
+
+
+def test_max_rank_agrees_with_a_loop():
+    random = np.random.default_rng(1)
+    observed, null = random.normal(size=(2, 3)), random.normal(size=(9, 2, 3))
+    everyone = np.concatenate([observed[None], null])
+    z = (everyone - everyone.mean(axis=0)) / everyone.std(axis=0)
+    expected = [[(1 + sum(z[r].max() >= z[0, i, j] for r in range(1, 10))) / 10 for j in range(3)] for i in range(2)]
+    np.testing.assert_allclose(max_rank_p(observed, null), expected)
+
+
+def test_max_rank_of_one_entry_is_its_rank():
+    null = np.random.default_rng(2).normal(size=19)
+    assert max_rank_p(0.3, null) == rank_p(0.3, null)
+
+
+def test_max_rank_leaves_out_what_is_undefined():
+    random = np.random.default_rng(3)
+    observed, null = random.normal(size=3), random.normal(size=(9, 3))
+    more = np.append(observed, [NAN, 1.0, INF]), np.concatenate([null, np.full((9, 2), NAN), null[:, :1]], axis=1)
+    np.testing.assert_array_equal(max_rank_p(*more), [*max_rank_p(observed, null), NAN, NAN, NAN])
+    empty = np.concatenate([null, np.full((1, 3), NAN)])
+    np.testing.assert_array_equal(max_rank_p(observed, empty), max_rank_p(observed, null))
+    assert np.isnan(max_rank_p(np.full(2, NAN), np.zeros((4, 2)))).all()
+
+
+def test_models_that_never_differ_are_no_evidence():
+    np.testing.assert_array_equal(max_rank_p([0.1, 0.1], np.full((19, 2), 0.1)), [1.0, 1.0])
+
+
+@given(order=st.permutations(range(7)), shift=st.integers(-5, 5), scale=st.sampled_from([0.25, 2.0, 1024.0]))
+def test_order_of_models_and_units_of_measure_do_not_matter(order, shift, scale):
+    random = np.random.default_rng(4)
+    observed, null = random.integers(-9, 9, size=4) / 4, random.integers(-9, 9, size=(7, 4)) / 4
+    for test in (rank_p, pooled_rank_p, max_rank_p):
+        moved = test(scale * observed + shift, scale * null[order] + shift)
+        np.testing.assert_allclose(moved, test(observed, null))
+
+
+@pytest.mark.parametrize("null", [np.zeros((4, 2)), np.zeros(3), np.zeros((0, 3)), 1.0])
+def test_wrong_shapes(null):
+    for test in (rank_p, pooled_rank_p, max_rank_p):
+        with pytest.raises(ValueError, match="at least one model"):
+            test(np.zeros(3), null)
+
+
+def test_pooling_wants_heads():
+    with pytest.raises(ValueError, match="head"):
+        pooled_rank_p(1.0, [1.0, 2.0])
+
+
+@pytest.mark.slow
+def test_false_positive_rates():
+    random, found = np.random.default_rng(5), []
+    for _ in range(2000):
+        models = random.exponential(size=(20, 2, 4)) * [[1.0], [3.0]]
+        p = [np.asarray(test(models[0], models[1:])) for test in (rank_p, pooled_rank_p, max_rank_p)]
+        found.append([(p[0] <= 0.05).mean(), (p[1] <= 0.05).mean(), (p[2] <= 0.05).any()])
+    rank, pooled, family = np.mean(found, axis=0)
+    assert 0.042 <= rank <= 0.058
+    assert pooled == pytest.approx(3 / 77, abs=0.006)
+    assert 0.035 <= family <= 0.065
+
+
+def everything(which: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    return np.ones(len(which), dtype=bool)
+
+
+def test_partners_are_permuted_and_stay_allowed() -> None:
+    left = np.arange(3, 23)
+    right = left - np.random.default_rng(0).integers(1, 4, 20)
+    found = permuted_partners(left, right, lambda at, key: key <= left[at], permutations=50, seed=1)
+    assert found.shape == (50, 20) and (found <= left).all()
+    assert (np.sort(found, axis=1) == np.sort(right)).all()
+    assert len({tuple(row) for row in found.tolist()}) > 40
+
+
+def test_every_matching_is_reached_equally_often() -> None:
+    left = right = np.arange(3)
+    found = permuted_partners(left, right, everything, permutations=6000, seed=2)
+    _, counts = np.unique(found, axis=0, return_counts=True)
+    assert len(counts) == 6 and abs(counts / 6000 - 1 / 6).max() < 0.02
+
+
+def test_one_pair_has_no_other_matching() -> None:
+    assert (permuted_partners(np.array([4]), np.array([2]), everything, permutations=3, seed=0) == 2).all()
+    with pytest.raises(ValueError, match="one length"):
+        permuted_partners(np.arange(3), np.arange(2), everything, permutations=1, seed=0)
+
+
+def test_ranks_are_shares_and_the_family_is_the_largest() -> None:
+    given, permuted = np.array([3.0, 0.0, np.nan, 1.0]), np.array([[1.0, 0.0, 0, 2], [2.0, 1.0, 0, 0], [3.0, -1, 0, 1]])
+    p, adjusted = ranked(given, permuted)
+    assert p[[0, 1, 3]].tolist() == [0.5, 0.75, 0.75] and np.isnan(p[2])
+    assert (adjusted[[0, 1, 3]] >= p[[0, 1, 3]]).all() and np.isnan(adjusted[2])
+
+
+def _rates(effect: float, trials: int = 300, heads: int = 12) -> tuple[float, float]:
+    """How often any head is named, and one head, at 5 % with weights that favour the given pairs by an effect."""
+    random = np.random.default_rng(7)
+    any_named = first_named = 0
+    for trial in range(trials):
+        queries = np.sort(random.choice(np.arange(8, 60), 15, replace=False))
+        keys = np.array([random.integers(0, query) for query in queries])
+        popular = random.normal(size=(heads, 60)) + random.normal(size=60)  # keys that draw weight from everyone
+        weights = np.exp(popular[:, None] + 0.5 * random.normal(size=(heads, 60, 60)))
+        weights[0, queries, keys] *= np.exp(effect)
+        weights /= np.stack([np.where(np.arange(60) <= q, weights[:, q], 0).sum(-1) for q in range(60)], 1)[..., None]
+        found = permuted_partners(queries, keys, lambda at, key, q=queries: key <= q[at], permutations=99, seed=trial)
+        given = weights[:, queries, keys].mean(-1)
+        permuted = np.stack([weights[:, queries, row].mean(-1) for row in found])
+        p, adjusted = ranked(given, permuted)
+        any_named += bool((adjusted <= 0.05).any())
+        first_named += bool(p[0] <= 0.05)
+    return any_named / trials, first_named / trials
+
+
+@pytest.mark.slow
+def test_the_null_holds_five_percent_with_popular_keys_and_names_a_planted_head() -> None:
+    any_named, one_named = _rates(0.0)
+    assert any_named < 0.08 and 0.02 < one_named < 0.08  # 300 trials: 5 % and twice its standard error
+    assert _rates(1.5, 60)[0] > 0.8

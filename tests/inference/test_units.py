@@ -1,9 +1,22 @@
+"""Means and maxima over what is there."""
+
+from __future__ import annotations
+
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.inference.units import document_means, mean_and_spread, resample_counts
+from heedful.inference.units import (
+    document_means,
+    largest_of,
+    mean_and_spread,
+    mean_of,
+    resample_counts,
+    without_rounding,
+)
 
 NAN, INF = np.nan, np.inf
 
@@ -95,3 +108,42 @@ def test_blocks_do_not_change_the_draws():
 def _mean(values):
     kept = [v for v in values if not np.isnan(v)]
     return sum(kept) / len(kept) if kept else NAN
+
+
+MISSING_NAN, MISSING_INF = math.nan, math.inf
+
+
+def test_means_pass_over_what_is_not_finite_and_stay_silent() -> None:
+    values = np.array([[1.0, MISSING_NAN, MISSING_INF], [3.0, MISSING_NAN, 5.0]])
+    np.testing.assert_array_equal(mean_of(values, axis=0), [2.0, MISSING_NAN, 5.0])
+    np.testing.assert_array_equal(mean_of(values, axis=1), [1.0, 4.0])
+    assert float(mean_of(values)) == 3.0
+    assert np.isnan(mean_of(np.array([MISSING_NAN])))
+
+
+@pytest.mark.parametrize(
+    ("values", "largest"),
+    [
+        ([1.0, MISSING_NAN, 3.0], 3.0),
+        ([MISSING_NAN], MISSING_NAN),
+        ([], MISSING_NAN),
+        ([1.0, MISSING_INF], MISSING_INF),
+        ([-MISSING_INF], -MISSING_INF),
+    ],
+)
+def test_the_largest_of_what_is_there(values: list[float], largest: float) -> None:
+    assert largest_of(np.array(values)) == pytest.approx(largest, nan_ok=True)
+
+
+def test_rounding_between_units_is_taken_out_and_nothing_else() -> None:
+    units = np.array(
+        [
+            [0.0, 100.0, 0.0, 1.0, MISSING_NAN, MISSING_NAN],
+            [2e-7, 100.00002, 0.0, 1.1, 3.0, MISSING_NAN],
+            [0.0, 100.0, 9e-6, 1, 3, MISSING_NAN],
+        ]
+    )
+    found = without_rounding(units)
+    assert np.ptp(found[:, :2], axis=0).tolist() == [0.0, 0.0]
+    np.testing.assert_array_equal(found[:, 2:], units[:, 2:])
+    np.testing.assert_array_equal(without_rounding(np.array([MISSING_INF, 1.0, 1.0])), [MISSING_INF, 1.0, 1.0])

@@ -9,8 +9,7 @@ import torch
 from tests.interception.models import inputs_for, nano, result_of, tiny
 from torch import Tensor, nn
 
-from heedful.interception.handed import handed
-from heedful.interception.stack import ModuleStack
+from heedful.interception.stack import ModuleStack, handed
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
 

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.given_text import documents_of, is_text, is_tokenizer, tokenizer_of
-from heedful.loading.learnt_tokenizer import seed_tokenizer
+from heedful.loading.token_encoder import seed_tokenizer
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from heedful.errors import InputRejected, ResourceLimit, UsageError
-from heedful.loading import text_corpus, text_cuts
+from heedful.loading import text_corpus
 from heedful.loading.text_corpus import TextCorpus, pieces_of
 
 HARD = "\ufeffaé\r\nb\n\nc\rd €uro 😀 x\n\n\nlast" * 40
@@ -32,7 +32,7 @@ def test_a_file_is_one_document_however_it_is_cut(
 ) -> None:
     monkeypatch.setattr(text_corpus, "_PIECE", piece)
     monkeypatch.setattr(text_corpus, "_AROUND", around)
-    monkeypatch.setattr(text_cuts, "_REACH", 9)
+    monkeypatch.setattr(text_corpus, "_REACH", 9)
     for name, text in (("a.txt", HARD), ("b.txt", "  \n"), ("c.txt", "second\r\n")):
         (tmp_path / name).write_bytes(text.encode())
     corpus = TextCorpus([tmp_path / name for name in ("a.txt", "b.txt", "c.txt")], shard_bytes=shard_bytes)
@@ -105,7 +105,7 @@ def test_wrong_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         TextCorpus([tmp_path / "a.txt"], shard_bytes=0)
     with pytest.raises(InputRejected, match="found a directory"):
         TextCorpus([tmp_path])
-    monkeypatch.setattr(text_cuts, "LONGEST_DOCUMENT", 4)
+    monkeypatch.setattr(text_corpus, "LONGEST_DOCUMENT", 4)
     (tmp_path / "a.txt").write_text("a\n" + "b" * (3 << 20) + "\nc")
     with pytest.raises(ResourceLimit, match="expected documents of at most 4 bytes"):
         TextCorpus([tmp_path / "a.txt"], "line", 1)

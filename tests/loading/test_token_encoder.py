@@ -5,9 +5,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.learnt_tokenizer import bpe_tokenizer, character_tokenizer, seed_tokenizer
 from heedful.loading.text_corpus import pieces_of
-from heedful.loading.token_encoder import TokenEncoder
+from heedful.loading.token_encoder import TokenEncoder, bpe_tokenizer, character_tokenizer, seed_tokenizer
 from heedful.loading.tokenizer_files import load_tokenizer
 
 TEXT = "It was the best of times, it was the worst of times;\nit was 1859 \u2014 caf\u00e9 \U0001f600!\n" * 60

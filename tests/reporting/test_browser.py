@@ -20,12 +20,12 @@ from tests.compression.records import pruning, quantization
 from tests.evaluation.page import factory
 from tests.evaluation.page.cards import carded
 from tests.monitoring.page import factory as watch_factory
-from tests.ngrams.counting.test_page import manifest
+from tests.ngrams.counting.test_command import manifest
 from tests.ngrams.derivation.test_page import head
 from tests.ngrams.remedies.test_suite import FITTING, GROUND, MEASURED, TABLES
 
 import heedful
-from heedful.comparison.page_html import comparison_html
+from heedful.comparison.page_document import comparison_html
 from heedful.compression.page_pruning import pruning_page
 from heedful.compression.page_quantization import quantization_page
 from heedful.evaluation.head_listing import HeadTable
@@ -35,8 +35,7 @@ from heedful.ngrams.derivation.page import derivation_page
 from heedful.ngrams.remedies.page import remedy_page
 from heedful.ngrams.remedies.running import run_ablations
 from heedful.ngrams.remedies.suite import ablation_suite
-from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import chosen
+from heedful.ngrams.remedies.variant import Material, chosen
 from heedful.reporting.pages.html import page_html
 from heedful.reporting.pages.part import Page, PagePart
 

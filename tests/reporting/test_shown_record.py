@@ -35,7 +35,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Measured:
 
 
 def _json(found: object) -> str:
-    from heedful.reporting.pages.document import record_json
+    from heedful.reporting.pages.part import record_json
 
     return record_json(found)  # type: ignore[arg-type]
 

@@ -25,12 +25,10 @@ from heedful.loading.documents import Documents, load_documents
 from heedful.loading.loaded_model import load_model
 from heedful.training.decoder_run import train_decoder
 from heedful.training.model.decoder import HeedfulDecoderForCausalLM
-from heedful.training.progress_callback import ProgressCallback
 from heedful.training.run_folder import RunFolder
 from heedful.training.run_settings import RunSettings
-from heedful.training.run_trainer import build_trainer, training_arguments
-from heedful.training.text_split import split_documents
-from heedful.training.token_windows import encode
+from heedful.training.run_trainer import ProgressCallback, build_trainer, training_arguments
+from heedful.training.token_windows import encode, split_documents
 
 SETTINGS = RunSettings(steps=6, save_every=2, batch=2, length=16, vocabulary=270)
 

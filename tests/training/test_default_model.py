@@ -13,10 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 import heedful
 from heedful.errors import InputRejected
-from heedful.training.default_model import build_model, main, train_default_model
+from heedful.training.default_model import DefaultModelSizes, build_model, main, train_default_model
 from heedful.training.held_out_figures import entropy_shares, held_out_loss
 from heedful.training.king_james import Chapter, Split, hold_out, parse_chapters, read_king_james
-from heedful.training.model_card import DefaultModelSizes
 from heedful.training.token_windows import BEGIN, PackedWindows, build_tokenizer, document_windows, encode
 
 SHIPPED = Path(heedful.__file__).parent / "assets" / "default"

@@ -11,15 +11,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+from torch import Tensor, nn
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    TrainingArguments,
+)
 
 from heedful.errors import UsageError
 from heedful.loading.documents import Documents
-from heedful.monitoring.vectors.smooth_peak_share import smooth_peak_share
 from heedful.training import run_trainer
 from heedful.training.decoder_run import train_decoder
-from heedful.training.max_share_penalty import MaxSharePenalty
+from heedful.training.max_share_penalty import MaxSharePenalty, TableTrainer, smooth_peak_share
 from heedful.training.model.decoder import HeedfulDecoderForCausalLM
 from heedful.training.model.decoder_config import HeedfulDecoderConfig
 from heedful.training.run_settings import RunSettings
@@ -220,3 +227,78 @@ def test_held_out_losses_are_without_it(documents: Documents, tmp_path: Path) ->
 def test_weights_that_are_none_are_refused(weight: float) -> None:
     with pytest.raises(UsageError, match="max_share_penalty"):
         RunSettings(max_share_penalty=weight)
+
+
+class Normed(nn.Module):
+    """A matrix, a gain that gets no gradient to speak of, and a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(4, 4)
+        self.norm = nn.RMSNorm(4)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        return {"loss": self.dense(x).square().mean() + 0.0 * self.norm(x).sum()}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_only_gains_follow_their_own_decay(decay: float, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given = {"max_steps": 5, "learning_rate": 0.1, "weight_decay": 0.1, "lr_scheduler_type": "constant"}
+    quiet = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
+    data = [{"x": row, "labels": row} for row in torch.randn(16, 4)]
+    run = TableTrainer(
+        model=Normed(), args=TrainingArguments(output_dir=str(tmp_path), **given, **quiet), train_dataset=data
+    )
+    run.gain_weight_decay = decay
+    run.train()
+    norm = float(run.model.norm.weight.detach().norm())
+    assert norm == pytest.approx(2 * (1 - 0.1 * decay) ** 5, rel=1e-6)
+    found = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
+    named = {name: found[id(p)] for name, p in run.model.named_parameters()}
+    assert named == {"dense.weight": 0.1, "dense.bias": 0.0, "norm.weight": decay}
+
+
+@pytest.mark.parametrize("dim", [4, 64])
+@pytest.mark.parametrize("length", [1e-3, 1.0, 1e4])
+def test_equal_components_have_one_and_a_single_one_the_most(dim: int, length: float) -> None:
+    equal = length * torch.tensor([1.0, -1.0]).repeat(dim // 2)
+    alone = length * torch.eye(dim)[2]
+    assert torch.isclose(smooth_peak_share(equal), torch.tensor(1.0), rtol=1e-4)
+    assert torch.isclose(smooth_peak_share(alone), torch.tensor(dim**0.375), rtol=1e-4)
+    assert torch.isclose(smooth_peak_share(alone, order=4), torch.tensor(dim**0.25), rtol=1e-4)
+
+
+def test_a_gaussian_direction_has_the_eighth_root_of_105() -> None:
+    drawn = torch.randn(64, 4096, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert abs(float(smooth_peak_share(drawn).mean()) - 105**0.125) < 0.02
+
+
+def test_it_is_computed_in_float32_at_least_and_vector_by_vector() -> None:
+    vectors = torch.randn(2, 3, 5, 16, generator=torch.Generator().manual_seed(0))
+    assert smooth_peak_share(vectors.bfloat16()).dtype == torch.float32 and smooth_peak_share(vectors).shape == (
+        2,
+        3,
+        5,
+    )
+    assert torch.allclose(smooth_peak_share(vectors)[1, 2, 4], smooth_peak_share(vectors[1, 2, 4]))
+
+
+def test_its_gradient_is_right_takes_from_the_largest_and_is_finite_at_zero() -> None:
+    values = torch.tensor([3.0, -1.0, 0.5, 0.2], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(smooth_peak_share, values)
+    smooth_peak_share(values).backward()
+    assert values.grad is not None and values.grad[0] > 0 and (values.grad[1:] * values.detach()[1:] < 0).all()
+    nothing = torch.zeros(4, requires_grad=True)
+    smooth_peak_share(nothing).backward()
+    assert (
+        float(smooth_peak_share(nothing.detach())) < 1e-3
+        and nothing.grad is not None
+        and bool((nothing.grad == 0).all())
+    )
+
+
+@pytest.mark.parametrize("order", [2, 7, 0])
+def test_orders_that_are_no_even_number_above_two_are_refused(order: int) -> None:
+    with pytest.raises(ValueError, match="even number above 2"):
+        smooth_peak_share(torch.ones(4), order)

@@ -39,7 +39,7 @@ def claims(
     Returns:
         The exit code, 0: nothing is judged anew.
     """
-    from heedful.reporting.json_text import document_text
+    from heedful.reporting.json_values import document_text
     from reproductions.lines import print_claims
     from reproductions.stored import claims_document
 

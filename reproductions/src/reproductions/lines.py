@@ -10,9 +10,8 @@ from typing import TextIO
 
 from heedful.evaluation.result import Finding
 from heedful.reporting.marks import mark, style
-from heedful.reporting.paragraph import BLANK, Line, Sheet, line, listed, paragraph
+from heedful.reporting.paragraph import BLANK, Line, Sheet, line, listed, paragraph, print_lines, stream_sheet
 from heedful.reporting.quantity import interval, number, probability, quantity
-from heedful.reporting.terminal import print_lines, stream_sheet
 from reproductions.answer import OF_VERDICT, Answer
 from reproductions.judging import Answered
 from reproductions.notes import NOTES

@@ -12,8 +12,7 @@ from typing import Any
 from heedful.errors import InputRejected
 from heedful.evaluation.result import Finding
 from heedful.inference.verdict import Verdict
-from heedful.reporting.json_text import document_text
-from heedful.reporting.json_values import json_value
+from heedful.reporting.json_values import document_text, json_value
 from heedful.reporting.write import write_atomic
 from reproductions.answer import Answer
 from reproductions.judging import Answered

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from heedful.attention.given_tensors import tensor_of
-from heedful.attention.visibility import Visibility, causal, visibility_of
+from heedful.attention.visibility import Visibility, causal, tensor_of, visibility_of
 from heedful.errors import CallError
 
 

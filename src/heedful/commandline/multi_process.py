@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from heedful.commandline.errors import Silent, exit_code
-from heedful.commandline.signals import Terminated
+from heedful.commandline.errors import Silent, Terminated, exit_code
 
 if TYPE_CHECKING:
     from heedful.distributed.ranks import Ranks

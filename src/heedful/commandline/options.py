@@ -1,4 +1,7 @@
-"""Options shared by several commands, each defined once: name, limits and help line."""
+"""Options shared by several commands, each defined once: name, limits and help line.
+
+Inputs shared by the n-gram commands.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -150,3 +153,6 @@ Markdown = Annotated[
 Junit = Annotated[
     Path | None, typer.Option("--junit", metavar="PATH", help="Also write JUnit XML, one test case a check.")
 ]
+
+
+CountsFolder = Annotated[Path, typer.Argument(metavar="COUNTS", help="Folder that heedful ngrams count wrote.")]

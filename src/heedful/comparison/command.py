@@ -93,11 +93,8 @@ def _keep_inputs(forms: Forms, inputs: tuple[Path, Path]) -> None:
 
 
 def _deliver(found: "Comparison", forms: Forms) -> None:
-    from heedful.comparison.page_document import comparison_json
-    from heedful.comparison.page_html import comparison_html
-    from heedful.comparison.page_junit import comparison_junit
+    from heedful.comparison.page_document import comparison_html, comparison_json, comparison_junit, comparison_markdown
     from heedful.comparison.page_lines import print_comparison
-    from heedful.comparison.page_markdown import comparison_markdown
 
     written = forms.write(
         json=lambda: comparison_json(found),

@@ -1,28 +1,33 @@
 """Compare two reports: find changed claims with intervals, changed verdicts and heads, and decide which changes are
 regressions.
+
+List what differs between two reports besides results: models, texts, settings, versions.
+
+Decide which changes are regressions, by rule.
+
+Compare the head tables of two reports.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heedful.comparison.context import context_of
-from heedful.comparison.difference import difference_of
-from heedful.comparison.equivalence import MARGINS, answer, check_margins
-from heedful.comparison.heads import head_changes, head_verdicts
-from heedful.comparison.pairing import DocumentPairing, pair_documents
-from heedful.comparison.record import Comparison, FindingChange
-from heedful.comparison.regression import check_rules, rules_broken, sentence
+from heedful.comparison.difference import MARGINS, DocumentPairing, answer, check_margins, difference_of, pair_documents
+from heedful.comparison.record import FAIL_ON, Comparison, FindingChange, HeadChange, redefined
+from heedful.errors import UsageError
 from heedful.inference.multiplicity import holm
+from heedful.inference.verdict import Verdict
 
 if TYPE_CHECKING:
-    from heedful.evaluation.result import Finding, Report
+    from heedful.evaluation.result import Finding, HeadRow, Report
+
 
 _Key = tuple[str, int | None, int]
 
@@ -154,3 +159,170 @@ def _family(given: Sequence[float | None]) -> list[float | None]:
 
 def _name(report: Report) -> str:
     return str(report.model.get("name") or "unnamed")
+
+
+_PARTS = ("model", "data", "settings", "versions")
+_UNTOLD = frozenset({"notes", "document_fingerprints"})
+
+
+def context_of(before: Report, after: Report) -> list[tuple[str, str, str]]:
+    """Return (name, before, after) for each fact that differs; ``-`` means the report lacks it."""
+    found = []
+    for part in _PARTS:
+        ours, theirs = (_flat(getattr(report, part)) for report in (before, after))
+        for name in dict.fromkeys([*ours, *theirs]):
+            first, second = ours.get(name, "-"), theirs.get(name, "-")
+            if first != second:
+                found.append((f"{part}: {name.replace('_', ' ')}", first, second))
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if name in _UNTOLD:
+            continue
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = _word(value, name)
+    return flat
+
+
+def _word(value: Any, name: str) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(str(one) for one in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)[:12] if name == "fingerprint" else str(value)
+
+
+ALPHA = 0.05
+_BROKEN = (Verdict.FAIL, Verdict.ERROR)
+_UNJUDGED = (Verdict.SKIP, Verdict.UNDEFINED)
+_JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.ABSENT, Verdict.FAIL)
+
+
+def check_rules(fail_on: tuple[str, ...], tolerance: float) -> None:
+    """Raise an error if a rule does not exist or cannot be combined with another.
+
+    Raises:
+        UsageError: A rule is unknown, ``never`` stands beside another, or the tolerance is negative.
+    """
+    unknown = [rule for rule in fail_on if rule not in FAIL_ON]
+    if unknown or not fail_on:
+        raise UsageError(f"fail-on: expected some of {', '.join(FAIL_ON)}; got {', '.join(unknown) or 'nothing'}")
+    if "never" in fail_on and len(set(fail_on)) > 1:
+        raise UsageError(f"fail-on: never excludes every other rule; got {', '.join(fail_on)}")
+    if not 0.0 <= tolerance < float("inf"):
+        raise UsageError(f"tolerance: expected a number from 0 up, got {tolerance}")
+
+
+def rules_broken(change: FindingChange, tolerance: float) -> tuple[str, ...]:
+    """Return the rules of ``FAIL_ON`` that a change breaks.
+
+    ``fail``: FAIL or ERROR where there was none, of the model or of a layer. ``verdict``: that, or a claim of the model
+    that no longer passes: because its effect is shown to be smaller (adjusted p of at most 5 %), because it has no
+    interval to tell by, or because the second report does not judge it. ``effect``: a claim that is judged by its
+    size has become smaller by more than ``tolerance`` times its margin: paired, by the whole interval, and with an
+    adjusted p of at most 5 %. A claim whose definition is another one in the second report breaks none.
+
+    Args:
+        change: The change, its regressions not yet known.
+        tolerance: Share of a claim's margin.
+    """
+    if change.redefined:
+        return ()
+    before = change.before.verdict if change.before else None
+    after = change.after.verdict if change.after else None
+    broken = []
+    failed = after in _BROKEN and before not in _BROKEN
+    lost = change.layer is None and before is Verdict.PASS and after is not Verdict.PASS and not _alike(change)
+    if failed or lost:
+        broken.append("verdict")
+    if failed:
+        broken.append("fail")
+    if _smaller(change, tolerance) and before in _JUDGED and after in _JUDGED:
+        broken.append("effect")
+    return tuple(broken)
+
+
+def _alike(change: FindingChange) -> bool:
+    """Whether both reports have an estimate with its interval, and no loss is shown: less text alone is none."""
+    if change.interval is None or change.after is None or change.after.verdict in _UNJUDGED:
+        return False
+    if change.p_adjusted is None:
+        return not change.interval[1] < 0
+    return change.p_adjusted > ALPHA or not (change.difference or 0.0) < 0
+
+
+def _smaller(change: FindingChange, tolerance: float) -> bool:
+    if not change.paired or change.interval is None or change.margin is None or change.p_adjusted is None:
+        return False
+    return change.p_adjusted <= ALPHA and change.interval[1] < -tolerance * change.margin
+
+
+def sentence(change: FindingChange, rules: tuple[str, ...]) -> str:
+    """Return one sentence on a regression; "" if the change breaks none of ``rules``."""
+    hit = [rule for rule in change.regressions if rule in rules]
+    if not hit:
+        return ""
+    place = change.claim if change.layer is None else f"{change.claim} (layer {change.layer})"
+    before, after = (word if word != "-" else "not in the report" for word in change.verdicts)
+    message = f"{place}: {before} -> {after}"
+    if hit == ["effect"] and change.interval is not None:
+        bounds = f"[{change.interval[0]:.3g}, {change.interval[1]:.3g}]"
+        return f"{place}: smaller by {-(change.difference or 0.0):.3g} {change.unit}, difference {bounds}"
+    return f"{message}: {change.after.reason}" if change.after is not None else message
+
+
+STATISTICS = ("effective_keys", "sink_mass", "previous_mass", "concentration", "max_weight", "self_mass", "local_mass")
+
+
+def head_changes(before: Report, after: Report) -> tuple[list[HeadChange], str]:
+    """Return the heads with the same module and index in both tables, and a note on unmatched heads.
+
+    Pitfall: a head of a model that was trained anew has nothing but its place in common with its namesake.
+    """
+    ours, theirs = ({(row.module, row.head): row for row in report.heads} for report in (before, after))
+    shared = [place for place in ours if place in theirs]
+    if not shared:
+        return [], "no module path and head is in both reports"
+    alone = len(ours) + len(theirs) - 2 * len(shared)
+    reason = f"{alone} heads are in one of the reports only" if alone else ""
+    return [_head_change(ours[place], theirs[place]) for place in shared], reason
+
+
+def _head_change(before: HeadRow, after: HeadRow) -> HeadChange:
+    nan = math.nan
+    return HeadChange(
+        module=after.module,
+        layer=after.layer,
+        head=after.head,
+        label=after.label,
+        verdicts=(before.verdict, after.verdict),
+        patterns=(before.pattern, after.pattern),
+        differences={
+            name: after.statistics.get(name, nan) - before.statistics.get(name, nan)
+            for name in STATISTICS
+            if name in before.statistics or name in after.statistics
+        },
+    )
+
+
+def head_verdicts(before: Report, after: Report) -> dict[str, tuple[int, int]]:
+    """Return, for each claim on heads, how many heads changed their verdict and how many are in both reports."""
+    ours, theirs = (_by_head(report) for report in (before, after))
+    shared = [key for key in ours if key in theirs and not redefined(ours[key], theirs[key])]
+    compared = Counter(key[0] for key in shared)
+    changed = Counter(key[0] for key in shared if theirs[key].verdict != ours[key].verdict)
+    return {claim: (changed[claim], total) for claim, total in compared.items()}
+
+
+def _by_head(report: Report) -> dict[tuple[str, int | None, int], Finding]:
+    return {
+        (one.claim, one.layer, one.head): one
+        for section in report.sections
+        for one in section.findings
+        if one.head is not None
+    }

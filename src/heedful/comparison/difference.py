@@ -1,21 +1,34 @@
-"""Difference of two estimates with an interval: paired by document if documents are shared, else unpaired."""
+"""Difference of two estimates with an interval: paired by document if documents are shared, else unpaired.
+
+Find the documents that two reports share, by hashes of their tokens.
+
+Equivalence test: two one-sided tests (TOST) at a given margin.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.comparison.equivalence import margin_of, paired_p, unpaired_p
-from heedful.comparison.pairing import FEWEST, DocumentPairing
 from heedful.comparison.record import DEFINITION_CHANGED, redefined
+from heedful.errors import UsageError
 from heedful.evaluation.result import Finding
 from heedful.inference.mean_interval import mean_interval
 from heedful.inference.signflip import sign_flip
+from heedful.inference.skewness import above_p
+from heedful.reporting.quantity import count
+
+if TYPE_CHECKING:
+    from heedful.evaluation.result import Report
+
 
 Array = NDArray[np.float64]
 
@@ -191,3 +204,150 @@ def _why(before: Finding, after: Finding, pairing: DocumentPairing) -> str:
     if before.units is None or after.units is None:
         return "not paired: the reports hold no values by document"
     return "" if not pairing.enough else f"not paired: fewer than {FEWEST} documents have a value in both"
+
+
+FEWEST = 16
+"""Shared documents below which nothing is paired: as for every interval of a report."""
+
+
+@dataclass(frozen=True)
+class DocumentPairing:
+    """Indices of the shared documents in each of two reports.
+
+    Attributes:
+        before: Index into the units of the first report, one a pair.
+        after: Index into those of the second.
+        sentence: One sentence for the reader.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    sentence: str
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough shared documents for a paired comparison."""
+        return len(self.before) >= FEWEST
+
+
+def pair_documents(before: Report, after: Report) -> DocumentPairing:
+    """Match the documents of two reports by the hash of their tokens.
+
+    Copies of one text are paired in their order. A report that was written without fingerprints pairs with none.
+
+    Args:
+        before: The first report.
+        after: The second.
+    """
+    first, second = (_names(report) for report in (before, after))
+    if not first or not second:
+        which = "the first report lacks" if second else "the second report lacks" if first else "both reports lack"
+        return DocumentPairing(
+            (), (), f"not paired: {which} the names of documents (an older heedful); by the two intervals"
+        )
+    place = {name: index for index, name in enumerate(second)}
+    pairs = [(index, place[name]) for index, name in enumerate(first) if name in place]
+    ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
+    sentence = f"{count(len(pairs), 'document is', 'documents are')} in both reports ({len(first)} and {len(second)})"
+    if len(pairs) < FEWEST:
+        return DocumentPairing(
+            ours, theirs, f"not paired: {sentence}, at least {FEWEST} are needed; by the two intervals"
+        )
+    return DocumentPairing(ours, theirs, f"paired by document: {sentence}")
+
+
+def _names(report: Report) -> list[Hashable]:
+    """Fingerprint and count of earlier copies of each document."""
+    given = report.data.get("document_fingerprints")
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return []
+    seen: Counter[str] = Counter()
+    names: list[Hashable] = []
+    for one in given:
+        names.append((str(one), seen[str(one)]))
+        seen[str(one)] += 1
+    return names
+
+
+ALPHA = 0.05
+
+MARGINS = {
+    "nat/token": 0.01,
+    "nat": 0.05,
+    "mass": 0.05,
+    "mass within 3": 0.05,
+    "log ratio": math.log(1.1),
+    "log odds": math.log(1.1),
+    "log": math.log(1.1),
+}
+"""Largest difference that counts as none, by unit; ``log`` is for claims judged on a log scale: a factor of 1.1."""
+
+
+class Equivalence(StrEnum):
+    """Outcome of comparing one claim: different, equivalent, or undecided."""
+
+    EQUIVALENT = "EQUIVALENT"
+    DIFFERENT = "DIFFERENT"
+    NOT_SETTLED = "NOT SETTLED"
+
+
+def check_margins(within: Mapping[str, float]) -> None:
+    """Raise an error if a margin is not positive.
+
+    Raises:
+        UsageError: One is not.
+    """
+    for name, value in within.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"within: {name}={value}: expected a positive number")
+
+
+def margin_of(finding: Finding, within: Mapping[str, float]) -> float | None:
+    """Return a claim's equivalence margin: as given for claim or unit, else from ``MARGINS``; None if there is none.
+
+    Args:
+        finding: A finding of the claim.
+        within: Margins by claim or unit, on the scale on which the claim is judged.
+    """
+    unit = "log" if finding.detail.get("scale") == "log" else finding.unit
+    return within.get(finding.claim, within.get(unit, MARGINS.get(unit)))
+
+
+def paired_p(change: Array, margin: float) -> float:
+    r"""Return the p-value of "the estimates differ by at least the margin": the larger of two one-sided paired tests.
+
+    .. math:: p = \\max\\bigl(p_{\\mu \\le -m},\\; p_{\\mu \\ge m}\\bigr)
+
+    Reading: at most 5 % means that the mean difference lies within the margin. Pitfall: a large p says nothing.
+    Source: Schuirmann 1987, doi:10.1007/BF01068419; each test as ``inference.skewness.above_p``.
+
+    Args:
+        change: Second less first, ``(document,)``.
+        margin: Largest difference that counts as none.
+    """
+    return float(max(above_p(change, -margin), above_p(-change, -margin)))
+
+
+def unpaired_p(difference: float, low: float, high: float, margin: float) -> float:
+    """Return the p-value of "the estimates differ by at least the margin", from a 95 % interval by a normal
+    approximation.
+    """
+    from scipy.special import ndtr, ndtri
+
+    quantile = float(ndtri(0.975))
+    below, above = (difference - low) / quantile, (high - difference) / quantile
+    if not (below > 0 and above > 0 and math.isfinite(below + above)):
+        return math.nan
+    return float(max(ndtr(-(difference + margin) / below), ndtr(-(margin - difference) / above)))
+
+
+def answer(p_equivalent: float | None, p_different: float | None) -> Equivalence | None:
+    """Return the outcome from two adjusted p-values; None if both are unknown.
+
+    A difference that is shown, and shown to be within the margin, is EQUIVALENT: it is known to be small.
+    """
+    if p_equivalent is None and p_different is None:
+        return None
+    if p_equivalent is not None and p_equivalent <= ALPHA:
+        return Equivalence.EQUIVALENT
+    return Equivalence.DIFFERENT if p_different is not None and p_different <= ALPHA else Equivalence.NOT_SETTLED

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, TextIO
 
 from heedful.comparison.record import DEFINITION_CHANGED
-from heedful.evaluation.page.finding_lines import INDENT
+from heedful.evaluation.page.summary_lines import INDENT
 from heedful.reporting.marks import ellipsis, mark, style
 from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, flow, line, paragraph, plain, sheet
 from heedful.reporting.quantity import count, interval, number, probability
@@ -61,7 +61,7 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
     """Print the page, in colour if the stream is a terminal that supports it."""
     import sys
 
-    from heedful.reporting.terminal import print_lines, stream_sheet
+    from heedful.reporting.paragraph import print_lines, stream_sheet
 
     out = stream or sys.stdout
     print_lines(comparison_lines(comparison, stream_sheet(out)), out)

@@ -128,7 +128,7 @@ class Comparison(ShownRecord):
         settings: Level, seed, tolerance and margins of equivalence.
     """
 
-    html_by: ClassVar[str] = "heedful.comparison.page_html:comparison_html"
+    html_by: ClassVar[str] = "heedful.comparison.page_document:comparison_html"
     json_by: ClassVar[str] = "heedful.comparison.page_document:comparison_json"
 
     names: tuple[str, str]

@@ -6,7 +6,7 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.page_forms import PageForms
+from heedful.commandline.forms import PageForms
 from heedful.commandline.progress import progress_bar
 
 Parts = Annotated[

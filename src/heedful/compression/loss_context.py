@@ -1,35 +1,45 @@
-"""Model, text and loss for measuring compression costs, and means over documents."""
+"""Model, text and loss for measuring compression costs, and means over documents.
+
+Compute losses with correct and with wrong labels from one forward per batch.
+
+Rank correlations between statistics of heads or layers, with an interval from resampled documents and a p-value
+from the number of heads or layers.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
-from torch import nn
+from torch import Tensor, nn
 
+from heedful.compression.record import LabelLosses, RankCorrelation
 from heedful.errors import InputRejected
 from heedful.evaluation.batches import batch_of, batches_of
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.missing import without_rounding
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
 from heedful.evaluation.perturbation import future_leaks
-from heedful.evaluation.running import device_of, nonfinite_entries
+from heedful.evaluation.running import device_of, nonfinite_entries, run_model, tensor_of
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import PERTURBED
 from heedful.evaluation.unit_values import document_fingerprints
-from heedful.inference.effect import Effect
+from heedful.inference.correlation import spearman_over_units
 from heedful.inference.interval import Interval
 from heedful.inference.margin import equivalent
-from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, UNBOUNDED, mean_interval
-from heedful.inference.units import document_means
+from heedful.inference.mean_interval import AT_LEAST_0, FEWEST_FOR_CLAIM, UNBOUNDED, Effect, mean_interval
+from heedful.inference.multiplicity import holm
+from heedful.inference.units import document_means, without_rounding
 from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import TokenBatch
+
 
 Progress = Callable[[int, int, str], None]
 
@@ -191,3 +201,130 @@ def verdict_on(effect: Effect | None, margin: float) -> str:
     if effect.low > margin:
         return "costs"
     return "helps" if effect.high < -margin else "not settled"
+
+
+RIGHT, FED, SHUFFLED = 0, 1, 2
+"""Columns of ``label_losses``."""
+
+
+def label_losses(context: EvaluationContext, batches: Sequence[Batch], tick: Callable[[], None]) -> Array:
+    """Return each sequence's loss with three sets of labels, ``(sequence, 3)``: correct labels, input tokens at the
+    same positions, and shuffled correct labels.
+
+    The right ones are the objective's: the next token, or the hidden one. The second are the tokens that were fed at
+    the same positions. The third are the right ones in another order within each sequence, drawn from the seed and the
+    sequence's index.
+
+    Args:
+        context: Model and loss.
+        batches: What to run.
+        tick: Called after each batch.
+
+    Returns:
+        ``(sequence, 3)`` in nats per token; NaN where a sequence predicts nothing.
+    """
+    parts = []
+    with torch.no_grad():
+        for batch in batches:
+            ids, counted, right = context.objective.question(batch)
+            logits = tensor_of(run_model(context.model, ids, batch.attention_mask), "logits")
+            if logits is None:
+                continue
+            logits = logits[:, : right.shape[1]].float().transpose(1, 2)
+            wrong = [ids[:, : right.shape[1]], _shuffled(right, counted, batch, context.seed)]
+            found = [_mean_loss(logits, counted, labels) for labels in (right, *wrong)]
+            parts.append(torch.stack(found, 1).double().cpu().numpy())
+            tick()
+    return np.concatenate(parts)
+
+
+def judged_labels(context: EvaluationContext, losses: Array) -> LabelLosses:
+    """Judge whether the model predicts the correct labels better than wrong ones.
+
+    Args:
+        context: Whose documents the sequences are of.
+        losses: Those of ``label_losses``, on all sequences.
+    """
+    gaps = [context.loss_effect(losses[:, wrong] - losses[:, RIGHT]) for wrong in (FED, SHUFFLED)]
+    answer = "yes" if all(gap.low > 0 for gap in gaps) else "no" if any(gap.high < 0 for gap in gaps) else "not settled"
+    if not all(np.isfinite(gap.low) and np.isfinite(gap.high) for gap in gaps):
+        answer = "insufficient data"
+    right, fed, shuffled = context.effects(losses, AT_LEAST_0)
+    return LabelLosses(right=right, fed=fed, shuffled=shuffled, answer=answer)
+
+
+def _mean_loss(logits: Tensor, counted: Tensor, labels: Tensor) -> Tensor:
+    losses = F.cross_entropy(logits, labels, reduction="none").masked_fill(counted == 0, 0)
+    number = counted.sum(1)
+    return losses.sum(1) / number.masked_fill(number == 0, torch.nan)
+
+
+def _shuffled(labels: Tensor, counted: Tensor, batch: Batch, seed: int) -> Tensor:
+    found = labels.clone()
+    for row, index in enumerate(batch.index.tolist()):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+        places = counted[row].nonzero()[:, 0]
+        found[row, places] = labels[row, places[torch.randperm(len(places), generator=generator).to(places.device)]]
+    return found
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two statistics whose rank correlation over heads or layers is to be computed.
+
+    Attributes:
+        x: First property.
+        y: Second property.
+        under: Under which quantizer or ranking.
+        first: ``(sequence, item)``.
+        second: ``(sequence, item)``.
+    """
+
+    x: str
+    y: str
+    under: str
+    first: Array
+    second: Array
+
+
+def rank_correlations(context: EvaluationContext, questions: Sequence[Question]) -> list[RankCorrelation]:
+    """Return Spearman correlations of the document means of each pair of statistics.
+
+    The interval is over documents, for these very items. Whether as much would come about among unrelated items is
+    what p says: Student's t of the correlation with two degrees fewer than items, Holm over all questions. Source:
+    Kendall and Stuart 1973, section 31.19.
+
+    Args:
+        context: Whose documents the sequences are of.
+        questions: What to ask.
+    """
+    found = []
+    for one in questions:
+        first, second = context.exact_units(one.first), context.exact_units(one.second)
+        interval = spearman_over_units(first, second, resamples=context.resamples, seed=context.seed)
+        found.append((one, interval))
+    raw = [_p(float(interval.estimate), one.first.shape[1]) for one, interval in found]
+    adjusted = np.asarray(holm(np.array(raw))) if raw else np.array([])
+    return [
+        RankCorrelation(
+            x=one.x,
+            y=one.y,
+            under=one.under,
+            items=one.first.shape[1],
+            estimate=float(interval.estimate),
+            low=float(interval.low),
+            high=float(interval.high),
+            p=float(p),
+        )
+        for (one, interval), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _p(rho: float, items: int) -> float:
+    from scipy.stats import t
+
+    if math.isnan(rho) or items < 3:
+        return math.nan
+    if abs(rho) >= 1:
+        return 2.0 / math.factorial(items) if items < 20 else 0.0
+    return float(2 * t.sf(abs(rho) * math.sqrt((items - 2) / (1 - rho * rho)), items - 2))

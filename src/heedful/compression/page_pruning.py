@@ -1,19 +1,25 @@
-"""Page on the cost of removing layers, heads and dimensions."""
+"""Page on the cost of removing layers, heads and dimensions.
+
+Charts for the page on removing attention.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from heedful.compression.page_pruning_charts import curve_chart
-from heedful.reporting.pages.cells import NONE, bounds, change, correlation, p_value, share, small
+from heedful.reporting.drawing import Drawn
+from heedful.reporting.figure import BLUE, HEIGHT, ORANGE, WIDTH, Figure, chart_of
 from heedful.reporting.pages.part import Page, PagePart
-from heedful.reporting.quantity import count
+from heedful.reporting.quantity import NONE, bounds, change, correlation, count, p_value, share, small
 
 if TYPE_CHECKING:
+    import altair
+
     from heedful.compression.record import Curve, Pruning, Saving, UnitCost
+
 
 QUARTER = 0.25
 """Share at which the verdict is spoken, or the nearest that was measured."""
@@ -272,3 +278,52 @@ def _limits(record: Pruning) -> PagePart:
         messages.append(f"And {len(record.not_measured) - 8} more, in the JSON document.")
     messages += [f"Note: {note}." for note in record.model["notes"]]
     return PagePart(title="What this does not show", text=" ".join(messages))
+
+
+GREEN, GREY = "#3c8f5a", "#8a8f98"
+COLOURS = (ORANGE, BLUE, GREEN)
+DASHES = ([1, 0], [6, 3], [2, 2])
+
+
+def curve_chart(part: str, curves: Sequence[Curve]) -> Drawn:
+    """Draw loss increase over fraction removed, with intervals, one line per ranking, random order in grey.
+
+    Args:
+        part: What is left out.
+        curves: Its curves, with losses.
+    """
+    import altair
+
+    rows: list[dict[str, Any]] = []
+    for curve in curves:
+        for point in curve.points:
+            loss = point.loss
+            if loss is not None and math.isfinite(loss.estimate):
+                known = math.isfinite(loss.low) and math.isfinite(loss.high)
+                bounds = {"low": loss.low, "high": loss.high} if known else {}
+                rows.append({"name": curve.ranking, "share": point.fraction, "value": loss.estimate, **bounds})
+    others = [curve.ranking for curve in curves if curve.ranking != RANDOM]
+    names = [*others, RANDOM]
+    colours = [COLOURS[place % len(COLOURS)] for place in range(len(others))]
+    colour = altair.Color(
+        "name:N", sort=names, scale=altair.Scale(domain=names, range=[*colours, GREY]), legend=_legend()
+    )
+    dashes = [DASHES[place % len(DASHES)] for place in range(len(others))]
+    dash = altair.StrokeDash(
+        "name:N", sort=names, scale=altair.Scale(domain=names, range=[*dashes, [1, 3]]), legend=_legend()
+    )
+    x = altair.X("share:Q", title=f"share of the {part} left out", axis=altair.Axis(format="%", grid=False))
+    y = altair.Y("value:Q", title="rise of the loss, nat/token")
+    base = chart_of(rows)
+    made = altair.layer(
+        base.mark_area(opacity=0.13).encode(x=x, y=altair.Y("low:Q", title=""), y2="high:Q", color=colour),
+        base.mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
+    ).properties(width=WIDTH, height=HEIGHT)
+    figure = Figure[object](name=f"pruning_{part}", title=f"Leaving out {part}", caption="", chart=lambda _: made)
+    return Drawn(figure, made)
+
+
+def _legend() -> altair.Legend:
+    import altair
+
+    return altair.Legend(title=None, orient="top", symbolOpacity=1)

@@ -10,7 +10,7 @@ from heedful.errors import UsageError
 from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
 
 if TYPE_CHECKING:
-    from heedful.compression.cuts import Cuts
+    from heedful.compression.order import Cuts
     from heedful.compression.record import Pruning
     from heedful.evaluation.model_and_text import GivenModel, GivenSequences
     from heedful.loading.given_sequences import Batches
@@ -114,7 +114,7 @@ def _cuts(
     orders: int | None,
     each_alone: int | None,
 ) -> Cuts:
-    from heedful.compression.cuts import EACH_ALONE, FRACTIONS, ORDERS, PARTS, Cuts
+    from heedful.compression.order import EACH_ALONE, FRACTIONS, ORDERS, PARTS, Cuts
 
     if cuts is None:
         return Cuts(

@@ -12,24 +12,37 @@ import numpy as np
 import torch
 from torch import nn
 
-from heedful.compression.correlation import Question, rank_correlations
-from heedful.compression.curves import MeasuredCurve, dimension_damage, measured_curve, savings
-from heedful.compression.cuts import Cuts
-from heedful.compression.label_losses import RIGHT, judged_labels, label_losses
-from heedful.compression.loss_context import BATCH_TOKENS, EvaluationContext, Progress, evaluation_context
-from heedful.compression.order import Unit, head_units, layer_units, without_units
-from heedful.compression.plans import REDUNDANCY, REDUNDANCY_RANGES, dimension_plans, unit_plans
+from heedful.compression.curves import (
+    REDUNDANCY,
+    REDUNDANCY_RANGES,
+    MeasuredCurve,
+    dimension_damage,
+    dimension_plans,
+    measured_curve,
+    savings,
+    unit_plans,
+)
+from heedful.compression.loss_context import (
+    BATCH_TOKENS,
+    RIGHT,
+    EvaluationContext,
+    Progress,
+    Question,
+    evaluation_context,
+    judged_labels,
+    label_losses,
+    rank_correlations,
+)
+from heedful.compression.order import Cuts, Removal, Unit, head_units, layer_units, losses_without, without_units
 from heedful.compression.quantize_keys import RESAMPLES
 from heedful.compression.record import Pruning, RankCorrelation, UnitCost
 from heedful.compression.redundancy import LayerKeys, layer_keys
-from heedful.compression.removal import Removal, losses_without
 from heedful.errors import UsageError
 from heedful.evaluation.batches import batches_of
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.running import evaluating
+from heedful.evaluation.running import evaluating, unwrapped
+from heedful.evaluation.settings import versions
 from heedful.evaluation.study import no_progress
-from heedful.evaluation.versions import versions
-from heedful.evaluation.wrapped import unwrapped
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import TokenBatch

@@ -82,7 +82,7 @@ def quantize(
         >>> heedful.quantize("my-checkpoint", text="held_out.txt", bits=4).save("quantized.html")  # doctest: +SKIP
     """
     from heedful.compression.quantize_keys import quantize_keys
-    from heedful.compression.stored_keys import STAGES
+    from heedful.compression.redundancy import STAGES
 
     if rotation not in STAGES:
         raise UsageError(f"rotation: expected one of {', '.join(STAGES)}; got {rotation!r:.60}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import Effect
 from heedful.reporting.shown_record import ShownRecord, counted
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heedful.contract.kernel_rows import KernelRows
 from heedful.contract.numbers import NumberFinding
 from heedful.contract.promises import Place
 from heedful.contract.record import Promise, Status
+from heedful.contract.sampled_rows import KernelRows
 from heedful.interception.event import AttentionEvent
 from heedful.interception.unrotated import cut
 

@@ -1,34 +1,43 @@
-"""Check one model on one batch: each promise is tested by its kernels and by behaviour; disagreements are reported."""
+"""Check one model on one batch: each promise is tested by its kernels and by behaviour; disagreements are reported.
+
+Prove the capture of each attention module: recompute its output, and verify that a replacement reaches the model.
+
+The first proof is of the forward whose kernels are judged. The second is a gradient of that forward in which the stream
+is cut; where that shows nothing (saturated weights, no gradient at all), the module's output is taken away.
+
+Convert user input to one batch for the model's forward; every key of a given batch is kept.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from heedful.contract.batches import first_batch
 from heedful.contract.behaviour import Behaviour
-from heedful.contract.capture_proofs import capture_proofs
 from heedful.contract.invariances import InvarianceResult
 from heedful.contract.kernels import KernelJudge
 from heedful.contract.promises import PromiseReader
-from heedful.contract.record import Breach, Contract, ContractReport, Judgement, Status
+from heedful.contract.record import Breach, CaptureProof, Contract, ContractReport, Judgement, Status
 from heedful.contract.remedies import fix_of
 from heedful.contract.running import WRAPPERS, keywords_of, main_tensor, on_device, repeatable
 from heedful.errors import CaptureError, HeedfulError, UsageError
-from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import is_sharded
 from heedful.interception.intercept import intercept
-from heedful.interception.uncompiled import original
+from heedful.interception.replace import replace as replace_attention
+from heedful.interception.uncompiled import original, without_heads
 
 if TYPE_CHECKING:
     from heedful.loading.loaded_model import LoadedModel
+
 
 ALONE = (
     "weights that a conversion permuted, so that pairs are rotated rightly and hold other components: compare with a "
@@ -278,3 +287,158 @@ def _texts(judgements: list[Judgement], tokenizer: Any) -> dict[int, str]:
         return {}
     ids = {token for one in judgements if one.breach is not None for token in one.breach.tokens if token is not None}
     return {token: str(tokenizer.decode([token])) for token in sorted(ids)}
+
+
+LIMIT = 16
+"""Machine epsilons by which an output must move where a module's attention is taken away."""
+
+
+def capture_proofs(
+    run: Any,
+    keywords: Mapping[str, Any],
+    judge: KernelJudge,
+    way: Any,
+    reached: set[str],
+    *,
+    output: Any = None,
+) -> list[CaptureProof]:
+    """Return one proof per module: captured modules in call order, then the others.
+
+    Args:
+        run: Runs the model.
+        keywords: The batch.
+        judge: What was seen of each module's calls.
+        way: What the interception knows of modules that were not captured.
+        reached: Modules of which a gradient showed that their output reaches the model's.
+        output: The model's own output, where others are to be taken away; None asks for no replacement.
+    """
+    missing = way.not_captured()
+    proofs = []
+    for path, one in judge.captured.items():
+        reasons = [] if math.isnan(one.error) or one.agrees else [f"recomputed output differs by {one.error:.1e}"]
+        if math.isnan(one.error):
+            reasons.append("no values were seen")
+        replaced, moved = path in reached, math.nan
+        if not replaced and output is not None:
+            moved, reason = _taken_away(run, keywords, path, output)
+            replaced = not reason
+            reasons += [reason] if reason else []
+        proofs.append(
+            CaptureProof(
+                path=path,
+                way=one.way,
+                heads=one.heads,
+                error=one.error,
+                recomputed=one.agrees and not math.isnan(one.error) and path not in missing,
+                moved=moved,
+                replaced=replaced,
+                reason=missing.get(path, "; ".join(reasons)),
+                note=way.notes.get(one.way, ""),
+            )
+        )
+    return proofs + [CaptureProof(path=path, reason=why) for path, why in missing.items() if path not in judge.captured]
+
+
+def _taken_away(run: Any, keywords: Mapping[str, Any], path: str, output: Any) -> tuple[float, str]:
+    """How far the model's output moves without one module's attention, and why that proves nothing."""
+    try:
+        before = main_tensor(output)
+        with replace_attention(run.model, "zero", layers=[path]), torch.no_grad():
+            after = main_tensor(run(keywords))
+    except HeedfulError as refused:
+        return math.nan, str(refused)
+    if after.shape != before.shape:
+        return math.inf, ""
+    moved = _change(before.float(), after.float())
+    message = "" if moved > LIMIT * torch.finfo(before.dtype).eps else "the model's output does not change without it"
+    return moved, message
+
+
+def _change(one: Tensor, other: Tensor) -> float:
+    size = one.abs().nan_to_num(0, 0, 0).max().clamp_min(torch.finfo(one.dtype).tiny)
+    return float((one - other).abs().nan_to_num(0, 0, 0).max() / size)
+
+
+LENGTH = 128
+"""Tokens of the batch that is made where none is given."""
+
+
+def first_batch(model: nn.Module, batch: Any, tokenizer: Any = None) -> tuple[Any, list[str]]:
+    """Return one batch, and notes that state where it comes from.
+
+    Args:
+        model: The model.
+        batch: A mapping, token ids, texts with a tokenizer, a path, a loader (its first batch is taken), or None.
+        tokenizer: Makes tokens of texts.
+
+    Raises:
+        UsageError: Nothing can be made of it.
+    """
+    if batch is None:
+        return drawn_ids(model), ["no batch was given: random tokens, nothing packed or padded"]
+    if isinstance(batch, Tensor | Mapping):
+        return batch, []
+    if isinstance(batch, Path):
+        return read_batch(batch), [f"batch of {batch.name}"]
+    if isinstance(batch, str) or (isinstance(batch, Sequence) and batch and all(isinstance(t, str) for t in batch)):
+        return _tokenized(batch, tokenizer), []
+    if isinstance(batch, Iterable):
+        first = next(iter(batch), None)
+        if first is None:
+            raise UsageError("batch: expected at least one batch of the loader, got none")
+        if isinstance(first, Tensor | Mapping):
+            return first, ["the first batch of the loader"]
+        if isinstance(first, tuple | list) and first and isinstance(first[0], Tensor):
+            return first[0], ["the first tensor of the loader's first batch"]
+    raise UsageError(f"batch: expected a mapping of the forward's arguments, token ids or a loader, got {_kind(batch)}")
+
+
+def _kind(batch: Any) -> str:
+    return type(batch).__name__
+
+
+def _tokenized(texts: Any, tokenizer: Any) -> dict[str, Any]:
+    if tokenizer is None:
+        raise UsageError("batch: text needs a tokenizer (tokenizer=..., or pass token ids)")
+    several = not isinstance(texts, str) and len(texts) > 1
+    made = tokenizer(texts if not isinstance(texts, str) else [texts], return_tensors="pt", padding=several)
+    return {name: value for name, value in made.items() if isinstance(value, Tensor)}
+
+
+def drawn_ids(model: nn.Module) -> dict[str, Any]:
+    """Return random token ids with a fixed seed, as long as the model's positions allow.
+
+    Raises:
+        UsageError: The model shows no embedding of tokens.
+    """
+    from heedful.loading.positions import embedded_tokens, learned_positions
+
+    known = embedded_tokens(model)
+    if known is None:
+        raise UsageError(f"batch: {type(model).__name__} shows no embedding of tokens (give a batch)")
+    length = min(LENGTH, learned_positions(model) or LENGTH)
+    generator = torch.Generator().manual_seed(0)
+    return {"input_ids": torch.randint(min(4, known - 1), known, (1, length), generator=generator)}
+
+
+def read_batch(path: Path) -> dict[str, Tensor]:
+    """Read a batch of named tensors from a ``.safetensors`` or ``.pt`` file, without executing code from it.
+
+    Raises:
+        UsageError: The file is no mapping of names to tensors.
+    """
+    if not path.is_file():
+        raise UsageError(f"--batch {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        message = (" ".join(str(error).split()) or type(error).__name__)[:160]
+        raise UsageError(f"--batch {path}: expected a file of named tensors: {message}") from error
+    if not isinstance(found, Mapping) or not all(isinstance(one, Tensor) for one in found.values()):
+        raise UsageError(f"--batch {path}: expected a mapping of names to tensors, got {type(found).__name__}")
+    return {str(name): value for name, value in found.items()}

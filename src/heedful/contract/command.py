@@ -69,8 +69,7 @@ def check_command(
     Returns:
         The exit code: 0 where every promise that was judged holds, 1 where one is broken, 3 where nothing was captured.
     """
-    from heedful.contract.batches import read_batch
-    from heedful.contract.check import check
+    from heedful.contract.check import check, read_batch
     from heedful.contract.record import Contract
 
     forms = Forms(json=json, html=html, force=force)

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from heedful.contract.alibi import AlibiJudge, promised_slopes
 from heedful.contract.frequencies import flat_positions, parameters_of, rotary_promise, unjudged
-from heedful.contract.kernel_rows import KernelRows, kernel_rows
 from heedful.contract.numbers import UNREAD, NumberFinding, Numbers
 from heedful.contract.promises import CROSS, Place, PromiseReader
 from heedful.contract.record import Breach, Judgement, Promise, Status
 from heedful.contract.rotation import Projections, RotationJudge
-from heedful.contract.rules import Rules
-from heedful.contract.sampled_rows import SampledRows
-from heedful.contract.visible_keys import SEEN, WrongPair, wrong_pairs
+from heedful.contract.rules import SEEN, Rules, WrongPair, wrong_pairs
+from heedful.contract.sampled_rows import KernelRows, SampledRows, kernel_rows
 from heedful.errors import HeedfulError
 from heedful.interception.event import AttentionEvent
 

@@ -1,12 +1,17 @@
-"""Render a contract report as text: promises with results, breaches with remedies, undecided promises."""
+"""Render a contract report as text: promises with results, breaches with remedies, undecided promises.
+
+Render a contract report as an HTML page and as JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
 
 from heedful.contract.record import Breach, ContractReport, Judgement, Status
 from heedful.reporting.escape import visible
+from heedful.reporting.pages.part import Page, PagePart
 
 WIDTH = 100
 SHOWN_NAMES = 2
@@ -185,3 +190,42 @@ def sum_line(report: ContractReport) -> str:
 _WORST = (
     Status.BROKEN, Status.CONTRADICTION, Status.HELD, Status.NOT_DECIDABLE, Status.NOT_EXERCISED, Status.NOT_PROMISED,
 )  # fmt: skip
+
+
+def contract_page(report: ContractReport) -> Page:
+    """Build the page in four sections: promises, breaches, capture, undecided.
+
+    Args:
+        report: What a check found.
+    """
+    given = ", ".join(f"{name} {tuple(shape)}" for name, shape in report.batch.items())
+    header, *rows = promise_rows(report)
+    parts = [PagePart(title="Promises", text=sum_line(report), header=header, rows=rows)]
+    breaches = breach_lines(report)
+    if breaches:
+        parts.append(PagePart(title="Breaches", text=" ".join(" ".join(breaches).split())))
+    if report.proofs:
+        parts.append(PagePart(
+            title="Capture",
+            text=" ".join(" ".join(capture_lines(report)).split()),
+            header=("module", "interceptor", "heads", "relative error", "recomputed", "reaches the model"),
+            rows=[
+                (one.path or "the model", one.way or "not captured", str(one.heads), f"{one.error:.1e}",
+                 "yes" if one.recomputed else "no", "yes" if one.replaced else "no")
+                for one in report.proofs
+            ],
+        ))  # fmt: skip
+    rest = [*(f"note: {one}" for one in report.notes), *report.undecided]
+    if rest:
+        parts.append(PagePart(title="Not decided", text=" ".join(f"{one.rstrip('.')}." for one in rest)))
+    name = f"{report.model} ({report.implementation})" if report.implementation else report.model
+    return Page(title="Attention contract", subject=f"{name} on {given}", parts=parts)
+
+
+def contract_json(report: ContractReport) -> str:
+    """Return the report as JSON text that ends with a newline; undefined values are null.
+
+    Args:
+        report: What a check found.
+    """
+    return json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n"

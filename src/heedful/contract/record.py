@@ -242,8 +242,8 @@ class ContractReport(ShownRecord):
         tokens: Token id to text, of the tokens of breaches.
     """
 
-    page_by: ClassVar[str] = "heedful.contract.report_page:contract_page"
-    json_by: ClassVar[str] = "heedful.contract.report_page:contract_json"
+    page_by: ClassVar[str] = "heedful.contract.page:contract_page"
+    json_by: ClassVar[str] = "heedful.contract.page:contract_json"
 
     model: str
     implementation: str

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from heedful.errors import InputRejected, UsageError
-from heedful.interception.internal_forward import internal_forward
-from heedful.interception.uncompiled import uncompiled
+from heedful.interception.uncompiled import internal_forward, uncompiled
 
 _QUANTISED = re.compile(r"quantized|bitsandbytes|torchao|Linear(4|8)bit|QLinear", re.IGNORECASE)
 

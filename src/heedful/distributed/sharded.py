@@ -1,18 +1,24 @@
-"""Gather gradients, counts and values of parameters that tensor parallelism shards over processes."""
+"""Gather gradients, counts and values of parameters that tensor parallelism shards over processes.
+
+Gather head arrays that are sharded over processes: concatenate the heads, and take the maximum over processes of
+values without a head axis.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from heedful.distributed.ranks import Ranks
 from heedful.errors import UsageError
-from heedful.interception.held_heads import is_sharded
+from heedful.interception.held_heads import HeldHeads, is_sharded
 
 OF_OWN_HEADS = "replicated_with_grad_allreduce"
 """Plan word for a parameter that is whole in every process and works on its own heads: gradients are still to be
@@ -102,3 +108,58 @@ def whole_counts(parameters: Iterable[Tensor], counts: Iterable[int]) -> list[in
 def own_entries(tensor: Tensor) -> Tensor:
     """Return the shard of a tensor that this process holds."""
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
+
+
+Array = NDArray[np.float64]
+
+WITHOUT_HEADS = ("entering_spread", "output_error", "output_limit", "query", "n_keys")
+"""Arrays of probes whose second axis, if any, is not the head: the same in every process, or the worst of its heads."""
+
+
+def whole_heads(
+    layers: Sequence[tuple[HeldHeads | None, Mapping[str, Array]]], ranks: Ranks, rows: int
+) -> list[dict[str, Array]]:
+    """Gather every process's heads into the arrays that one process would have measured, by one all-reduce.
+
+    Args:
+        layers: For each layer which heads are here, None for all, and name to ``(sequence, own heads, ...)``, or
+            ``(sequence, ...)`` for those of ``WITHOUT_HEADS``.
+        ranks: The processes.
+        rows: Number of sequences.
+
+    Returns:
+        For each layer name to ``(sequence, all heads, ...)`` or ``(sequence, ...)``.
+
+    Raises:
+        RankLost: A process ended, hung, or measured arrays of other shapes.
+    """
+    names = [sorted(values) for _, values in layers]
+    spaced = [
+        _in_all_heads(values[name], part) if _has_heads(name, part) else _slot(values[name], ranks)
+        for (part, values), listed in zip(layers, names, strict=True)
+        for name in listed
+    ]
+    merged = iter(ranks.merged(spaced, np.ones(rows, dtype=bool)))
+    return [
+        {name: next(merged) if _has_heads(name, part) else next(merged).max(axis=1) for name in listed}
+        for (part, _), listed in zip(layers, names, strict=True)
+    ]
+
+
+def _has_heads(name: str, part: HeldHeads | None) -> bool:
+    return part is not None and name not in WITHOUT_HEADS
+
+
+def _in_all_heads(own: Array, part: HeldHeads | None) -> Array:
+    """Own heads in their places among all, 0 in the others': ``(sequence, all heads, ...)``."""
+    held, (rank, count) = own.shape[1], (0, 1) if part is None else (part.rank, part.count)
+    whole = np.zeros((len(own), held * count, *own.shape[2:]))
+    whole[:, rank * held : (rank + 1) * held] = own
+    return whole
+
+
+def _slot(own: Array, ranks: Ranks) -> Array:
+    """An array in this process's place among all of them: ``(sequence, process, ...)``."""
+    whole = np.zeros((len(own), ranks.count, *own.shape[1:]))
+    whole[:, ranks.rank] = own
+    return whole

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from heedful.evaluation.ablation import fractions_of, interim_ends
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.interim_ablation import fractions_of, interim_ends
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_comparison import with_p
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
@@ -21,6 +20,7 @@ from heedful.inference.interval import Interval
 from heedful.inference.margin import equivalent, judge
 from heedful.inference.multiplicity import holm
 from heedful.inference.skewness import skew_p, skew_t
+from heedful.inference.units import mean_of
 from heedful.inference.verdict import Verdict
 
 MEANINGS = {

@@ -10,7 +10,7 @@ from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
 from heedful.commandline.multi_process import processes_of, ranks_of_this_run, speaks
 from heedful.commandline.progress import progress_bar
 from heedful.evaluation.head_files import check_suffix, save_heads
-from heedful.evaluation.page.pair_lines import print_ranking
+from heedful.evaluation.page.head_page import print_ranking
 from heedful.evaluation.page.terminal import print_heads
 from heedful.reporting.write import check_target
 

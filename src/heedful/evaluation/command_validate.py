@@ -8,9 +8,9 @@ from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, print_written
 from heedful.commandline.multi_process import processes_of, ranks_of_this_run, speaks
 from heedful.commandline.progress import progress_bar
-from heedful.evaluation.command_outputs import Outputs
-from heedful.evaluation.page.brief import print_brief
+from heedful.evaluation.command_report import Outputs
 from heedful.evaluation.page.json_document import to_json
+from heedful.evaluation.page.summary_lines import print_brief
 from heedful.evaluation.page.terminal import print_report
 
 if TYPE_CHECKING:

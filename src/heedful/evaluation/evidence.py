@@ -1,4 +1,7 @@
-"""Measure one model on a set of sequences; results are arrays by layer, sequence and head."""
+"""Measure one model on a set of sequences; results are arrays by layer, sequence and head.
+
+Find rows whose logits overflow the model's dtype: heedful can compute them, but must not judge them.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from heedful.attention.call import AttentionCall
 from heedful.attention.engines.groups import Groups
 from heedful.attention.engines.moments import Extras, Moments
 from heedful.attention.engines.tiled import tiled
 from heedful.distributed.ranks import ALONE, Ranks
-from heedful.distributed.whole_heads import whole_heads
+from heedful.distributed.sharded import whole_heads
 from heedful.errors import CaptureError, HeedfulError, InputRejected
-from heedful.evaluation.overflow import Overflow, overflow_of, without_rows
 from heedful.evaluation.running import run_model
 from heedful.interception.event import AttentionEvent
-from heedful.interception.headless import without_heads
 from heedful.interception.held_heads import HeldHeads
 from heedful.interception.intercept import intercept, unwatched
 from heedful.interception.interceptors.adapted import READING
+from heedful.interception.uncompiled import without_heads
 from heedful.loading.batch import Batch
 
 Array = NDArray[np.float64]
@@ -311,3 +314,52 @@ def _joined(pieces: list[tuple[Batch, dict[str, Tensor]]], order: dict[int, int]
                 joined[name] = np.full((total, *values.shape[1:]), np.nan)
             joined[name][rows] = values
     return joined
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """Bool masks ``(batch, head, query)`` of the rows of a call that overflow its dtype.
+
+    heedful computes in float32 or better. Its rows would describe weights that the model does not have where
+
+    Attributes:
+        rows: the largest logit is beyond the format, or the module's own output is not finite while the recomputed one
+            is: no kernel that keeps logits in this format has such a row.
+        products: products of query and key are beyond the format before they are scaled: a kernel that holds them in
+            this format (eager attention) has no such row, a fused one may.
+    """
+
+    rows: Tensor
+    products: Tensor
+
+
+def overflow_of(call: AttentionCall, moments: Moments, output: Tensor) -> Overflow:
+    """Find the rows of a call whose logits overflow its dtype or whose kernel output is not finite.
+
+    Args:
+        call: The call.
+        moments: Its moments.
+        output: ``(batch, head, query, value_dim)`` of the module's kernel.
+
+    Returns:
+        The rows concerned; rows that see no key, or are not finite in float32 either, are none of them.
+    """
+    rows, limit = moments.rows, torch.finfo(call.query.dtype).max
+    sound = (rows.visible > 0) & torch.isfinite(rows.logsumexp) & torch.isfinite(rows.entropy)
+    largest = (rows.logsumexp + rows.max_weight.log()).abs()
+    beyond = largest > limit
+    if moments.output is not None:
+        beyond |= torch.isfinite(moments.output).all(-1) & ~torch.isfinite(output).all(-1)
+    plain = call.bias is None and call.softcap is None and call.scale != 0.0
+    products = largest / abs(call.scale) > limit if plain else torch.zeros_like(beyond)
+    return Overflow(beyond & sound, products & sound)
+
+
+def without_rows(call: AttentionCall, rows: Tensor) -> AttentionCall:
+    """Return the call with the queries of ``rows`` set to NaN, which makes all results of those rows undefined.
+
+    Args:
+        call: The call.
+        rows: ``(batch, head, query)`` bool.
+    """
+    return replace(call, query=call.query.masked_fill(rows[..., None], torch.nan))

@@ -16,10 +16,9 @@ from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.inference.verdict import Verdict
 from heedful.interception.replace import replace
-from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
 from heedful.loading.regular_file import open_regular
 from heedful.loading.torch_archive import read_torch_archive
-from heedful.loading.weights import read_weights
+from heedful.loading.weights import CheckpointFormat, checkpoint_format, read_weights
 from heedful.loading.wording import escaped, reason
 
 CLAIM = "given_weights_matter"

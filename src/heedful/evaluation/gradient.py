@@ -1,18 +1,38 @@
-"""Compute the gradient of each attention parameter in one backward pass, without changing ``.grad``."""
+r"""Compute the gradient of each attention parameter in one backward pass, without changing ``.grad``.
+
+Find the zero-initialised parameters (gates), such as the second factor of LoRA, that block the gradients of other
+parameters until they change.
+
+Predict by how much equal weights would raise the loss, from one backward pass. The predictions rank heads and
+layers well, but are 1.5 to 2 times too large.
+
+A sequence's loss changes by :math:`a = \sum_{q, c} g_{qc} (u_{qc} - o_{qc})` to first order, :math:`o` the output of a
+head, :math:`u` that under equal weights, :math:`g` the gradient of the loss. Near an optimum :math:`a` is about 0 in
+the mean, so that the mean alone ranks wrongly (Spearman -0.36 over the heads of the embedded model); the curvature is
+taken from the empirical Fisher information: :math:`\bar a + T/2 \cdot \overline{a^2}` with T predicted tokens (Spearman
+0.96 there, 0.73 in a model of 135 million parameters). It is 1.5 to 2 times too large.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from heedful.distributed.sharded import whole_gradients
-from heedful.evaluation.expected_effects import ExpectedEffects
+from heedful.attention.engines.patterns import pattern_output
+from heedful.distributed.sharded import divided_like, whole, whole_gradients
+from heedful.evaluation.evidence import Array
 from heedful.evaluation.objective import Objective
-from heedful.evaluation.zero_init_gates import gates_of
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
 from heedful.interception.uncompiled import plain_path
 from heedful.loading.batch import Batch
 
@@ -134,3 +154,184 @@ def _described(name: str, layer: int, gradient: torch.Tensor | None, parameter: 
     return ParameterGradient(
         name, layer, frozen, float(gradient.double().norm()), float((gradient != 0).double().mean()), finite
     )
+
+
+ROUNDS = 3
+"""Gates behind one another that are looked through: a low-rank update in a branch that is itself gated, say."""
+
+TRIALS = 64
+"""Gates that are tried one by one; beyond, the nearest by name is taken."""
+
+LEAST, MOST = 0.01, 0.03
+"""Values that a gate is opened to, drawn evenly between."""
+
+
+class Opened(nn.Module):
+    """Wrapper of a model in which some parameters are replaced for one forward; the model stays unchanged."""
+
+    def __init__(self, model: nn.Module, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.model = model
+
+        @functools.wraps(model.forward)
+        def forward(*args: Any, **keywords: Any) -> Any:
+            return functional_call(model, dict(values), args, keywords)
+
+        self.forward = forward
+
+
+def gates_of(
+    model: nn.Module, objective: Objective, batch: Batch, dead: Mapping[str, nn.Parameter], seed: int = 0
+) -> dict[str, str]:
+    """Return, for each parameter without gradient, the zero-initialised parameter that blocks it, by name.
+
+    A gate is trainable, exactly 0 everywhere, gets a gradient itself, and with it opened the others get one too: a
+    zero-initialised output projection, the scalar of ReZero (arXiv:2003.04887), the second factor of LoRA
+    (arXiv:2106.09685). After the first step of training nothing behind it is dead.
+
+    Args:
+        model: The model; not touched.
+        objective: The loss.
+        batch: The batch on which gradients are zero.
+        dead: Name to parameter of those whose gradient is exactly 0.
+        seed: Seed of the values that gates are opened to.
+
+    Returns:
+        Name to name of its gate; without those that stay dead with every gate open.
+    """
+    zero = {
+        name: p
+        for name, p in model.named_parameters()
+        if p.requires_grad and p.is_floating_point() and not bool(whole(p.detach()).any())
+    }
+    draw = torch.Generator().manual_seed(seed)
+    drawn = {
+        name: divided_like(LEAST + (MOST - LEAST) * torch.rand(p.shape, generator=draw), p)
+        for name, p in sorted(zero.items())
+    }
+    opened: dict[str, Tensor] = {}
+    gates: dict[str, str] = {}
+    for _ in range(ROUNDS + 1):
+        shut = {name: p for name, p in zero.items() if name not in opened}
+        waiting = {name: p for name, p in dead.items() if name not in gates}
+        reached = _reached(model, objective, batch, opened, shut | waiting)
+        revived = {name: waiting[name] for name in waiting if name in reached and opened}
+        if revived:
+            gates |= _named(model, objective, batch, opened, revived)
+        if len(gates) == len(dead) or not reached & shut.keys():
+            break
+        opened |= {name: drawn[name] for name in shut if name in reached}
+    return gates
+
+
+def _reached(
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    opened: Mapping[str, Tensor],
+    asked: Mapping[str, nn.Parameter],
+) -> set[str]:
+    """Names of the parameters that get a gradient other than 0 with some gates open."""
+    if not asked:
+        return set()
+    with torch.enable_grad():
+        loss = objective.losses(Opened(model, opened) if opened else model, batch).nanmean()
+        if not loss.requires_grad:
+            return set()
+        given = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
+    found = whole_gradients(model, dict(zip(asked, given, strict=True)))
+    return {name for name, gradient in found.items() if gradient is not None and bool(gradient.any())}
+
+
+def _named(
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    opened: Mapping[str, Tensor],
+    revived: Mapping[str, nn.Parameter],
+) -> dict[str, str]:
+    """For each revived parameter a gate without which it is dead again, else the nearest by name."""
+    first = next(iter(revived))
+    near = sorted(opened, key=lambda name: (-_shared(name, first), name.endswith("bias"), name))
+    gates: dict[str, str] = {}
+    for gate in near[:TRIALS]:
+        waiting = {name: p for name, p in revived.items() if name not in gates}
+        if not waiting:
+            break
+        others = {name: value for name, value in opened.items() if name != gate}
+        still = _reached(model, objective, batch, others, waiting)
+        gates |= {name: gate for name in waiting if name not in still}
+    rest = (name for name in revived if name not in gates)
+    return gates | {name: max(opened, key=functools.partial(_shared, name)) for name in rest}
+
+
+def _shared(one: str, other: str) -> int:
+    """Number of leading parts that two paths share."""
+    same = (a == b for a, b in zip(one.split("."), other.split("."), strict=False))
+    return sum(1 for _ in itertools.takewhile(bool, same))
+
+
+@dataclass
+class ExpectedEffects:
+    """Second-order predictions of the loss change under equal weights, accumulated over batches.
+
+    Attributes:
+        effects: Path of a module to ``(sequence, head)``, change of the sequence's loss in nats per token.
+        tokens: ``(sequence,)`` predicted tokens.
+    """
+
+    effects: dict[str, list[Array]] = field(default_factory=dict)
+    tokens: list[Array] = field(default_factory=list)
+    _outputs: dict[str, Tensor] = field(default_factory=dict)
+    _moves: dict[str, Tensor] = field(default_factory=dict)
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Return a context in which forwards store each attention output and its change under equal weights."""
+        self._outputs.clear()
+        self._moves.clear()
+
+        def answer(event: AttentionEvent) -> Tensor:
+            output = event.run(None)
+            output = output.clone() if output.requires_grad else output.detach().requires_grad_(True)
+            if event.call.value is not None and "#" not in event.path:
+                with unwatched(), torch.no_grad():
+                    self._moves[event.path] = pattern_output(event.call, "uniform").to(output.dtype) - output
+                self._outputs[event.path] = output
+            return output
+
+        with intercept(model, answer):
+            yield
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """Attention outputs of the last forward, one tensor per module; the caller differentiates the loss with
+        respect to them.
+        """
+        return list(self._outputs.values())
+
+    def add(self, gradients: list[Tensor | None], tokens: Tensor) -> None:
+        """Accumulate the effect of equal weights in each head, given the loss gradients of ``outputs`` (in the same
+        order) and the number of predicted tokens of each sequence.
+        """
+        for path, gradient in zip(self._outputs, gradients, strict=True):
+            if gradient is not None:
+                effect = (self._moves[path] * gradient).double().sum((2, 3))
+                self.effects.setdefault(path, []).append(effect.cpu().numpy())
+        self.tokens.append(tokens.double().cpu().numpy())
+        self._outputs.clear()
+        self._moves.clear()
+
+    def heads(self, path: str) -> Array:
+        """Return the predicted loss increase for equal weights in each head of a module, ``(head,)`` in nats per
+        token.
+        """
+        return self._with_curvature(np.concatenate(self.effects[path]))
+
+    def layer(self, path: str) -> float:
+        """Return the predicted loss increase for equal weights in a whole module, in nats per token."""
+        return float(self._with_curvature(np.concatenate(self.effects[path]).sum(1, keepdims=True))[0])
+
+    def _with_curvature(self, effects: Array) -> Array:
+        tokens = np.concatenate(self.tokens)[:, None]
+        return np.asarray(np.nanmean(effects + tokens / 2 * effects**2, axis=0))

@@ -18,13 +18,13 @@ from heedful.attention.axes import MIN_VISIBLE, distance_label
 from heedful.attention.engines.binned import BinnedMap, binned_map
 from heedful.attention.engines.points import rows_at
 from heedful.evaluation.batches import batch_of
-from heedful.evaluation.cards import LEAST_SHARE, SHADES, Cards, HeadCard, Picture, Strongest
 from heedful.evaluation.evidence import Array, LayerEvidence, Probe, ProbedCall, collect
 from heedful.evaluation.heads import head_table
-from heedful.evaluation.missing import mean_of
+from heedful.evaluation.result import LEAST_SHARE, SHADES, Cards, HeadCard, Picture, Strongest
 from heedful.evaluation.running import device_of
 from heedful.evaluation.study import Study
 from heedful.inference.mean_interval import SHARE, mean_interval
+from heedful.inference.units import mean_of
 
 MOST_BINS = 256
 LEAST_BINS = 32

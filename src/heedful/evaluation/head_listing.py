@@ -1,14 +1,36 @@
-"""``heedful.heads``: measure every head of a model and return a table."""
+"""``heedful.heads``: measure every head of a model and return a table.
+
+Rank heads by their weight on given position pairs, over all sequences of a text.
+
+Read position pairs from a file: which token should attend to which.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from torch import Tensor, nn
+
+from heedful.distributed.ranks import ALONE, Ranks
+from heedful.errors import InputRejected
+from heedful.evaluation.evidence import ProbedCall, collect
 from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
+from heedful.evaluation.running import evaluating, unwrapped
+from heedful.evaluation.settings import Settings
+from heedful.evaluation.study import Study, no_progress
+from heedful.interception.pair_ranking import Matchings, PairRanking, given_pairs, ranking
+from heedful.loading.regular_file import parse_json, read_small
+from heedful.loading.wording import escaped
 from heedful.reporting.shown_record import ShownRecord, counted
+
+if TYPE_CHECKING:
+    from heedful.loading.sequences import TokenBatch
+
 
 if TYPE_CHECKING:
     import pandas
@@ -153,8 +175,6 @@ def heads(
     rows = head_rows(found.model, found.sequences, settings=settings, ranks=ranks, **more)
     by_pairs = None
     if given is not None:
-        from heedful.evaluation.pair_table import pair_table
-
         by_pairs = pair_table(found.model, found.sequences, given, settings=settings, ranks=ranks, **more)
         rows = _with_pairs(rows, by_pairs)
     return HeadTable(
@@ -183,7 +203,6 @@ def _pairs(pairs: GivenPairs | None) -> Any:
     if pairs is None:
         return None
     from heedful.interception.pair_ranking import given_pairs
-    from heedful.loading.token_pairs import read_pairs
 
     return given_pairs(read_pairs(Path(pairs)) if isinstance(pairs, str | Path) else pairs)
 
@@ -193,3 +212,87 @@ def _read(sequences: Any) -> dict[str, int]:
     if ids is None or document is None:
         return {}
     return {"sequences": len(ids), "sequence_length": int(ids.shape[1]), "documents": len(document.unique())}
+
+
+def pair_table(
+    model: nn.Module,
+    sequences: TokenBatch,
+    pairs: Any,
+    *,
+    settings: Settings | None = None,
+    progress: Callable[[int, int, str], None] = no_progress,
+    ranks: Ranks | None = None,
+) -> PairRanking:
+    """Rank all heads of a model by their mean weight on given pairs, compared with permuted pairs.
+
+    Args:
+        model: The model.
+        sequences: The text.
+        pairs: ``[[query, key], ...]`` of the first sequence, or ``[[sequence, query, key], ...]``.
+        settings: Seed and tokens of a batch.
+        progress: Called with (done, total, what).
+        ranks: Processes that divide the text; None for this one alone.
+
+    Returns:
+        The heads, the heaviest first.
+
+    Raises:
+        CaptureError: No attention call of the model could be met.
+        InputRejected: A pair lies outside of the text, or no query can see it.
+    """
+    inside, notes = unwrapped(model)
+    study = Study(inside, sequences, settings or Settings(), progress, ranks or ALONE, unwrap_notes=notes)
+    lengths = [int(sequences.input_ids.shape[1])] * len(sequences.input_ids)
+    found = given_pairs(pairs)
+    matchings = Matchings(found, lengths, study.settings.seed)
+
+    def probe(sight: ProbedCall) -> dict[str, Tensor]:
+        return {"pair_sums": matchings.sums(sight.event.call, sight.batch.index.tolist())}
+
+    with evaluating(study.model):
+        evidence = collect(study.model, study.batches, [probe], ranks=study.ranks)
+    places = [(layer.layer, layer.path, head) for layer in evidence.layers for head in range(layer.heads)]
+    return ranking(places, evidence.stacked("pair_sums").sum(axis=0), len(found), matchings.others)
+
+
+BYTES = 16 << 20
+
+
+def read_pairs(path: Path) -> list[Any]:
+    """Read a JSON or CSV file into lists ``[query, key]`` or ``[sequence, query, key]`` of positions.
+
+    Args:
+        path: JSON (``.json``), a list of ``[query, key]`` or ``[sequence, query, key]``; a file of any other name is
+            read as CSV with a header that names ``query``, ``key`` and, if there are several, ``sequence``.
+
+    Returns:
+        A list of lists; their numbers are not checked yet.
+
+    Raises:
+        InputRejected: It is neither, or the columns are not there.
+    """
+    subject = escaped(path)
+    content = read_small(path, BYTES, "a file of pairs")
+    if path.suffix.lower() == ".json":
+        found = parse_json(content, subject)
+        if not isinstance(found, list):
+            raise InputRejected(
+                subject, f"expected a list of pairs, found {type(found).__name__}", "write [[5, 3], ...]"
+            )
+        return found
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputRejected(subject, "expected CSV in UTF-8", "write a header and whole numbers") from error
+    if not rows or not {"query", "key"} <= set(rows[0]):
+        named = ", ".join(escaped(name, 20) for name in (rows[0] if rows else ())) or "none"
+        raise InputRejected(subject, f"expected columns query and key, found {named}", "name them in the first line")
+    wanted = ("sequence", "query", "key") if "sequence" in rows[0] else ("query", "key")
+    return [[_whole(row[name]) for name in wanted] for row in rows]
+
+
+def _whole(text: str | None) -> int | str | None:
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return text

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.missing import ROUNDING
 from heedful.evaluation.null_comparison import NullComparison, margin, margin_p, untrained
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
@@ -18,7 +17,7 @@ from heedful.inference.interval import Interval
 from heedful.inference.margin import judge
 from heedful.inference.mean_interval import UNBOUNDED, mean_interval
 from heedful.inference.skewness import reach, units_for
-from heedful.inference.units import mean_and_spread
+from heedful.inference.units import ROUNDING, mean_and_spread
 from heedful.inference.verdict import Verdict
 
 LARGEST_EXPONENT = 700.0

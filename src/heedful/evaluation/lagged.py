@@ -6,12 +6,12 @@ import math
 from dataclasses import replace
 
 from heedful.evaluation.judging import HeadClaim, head_findings
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_comparison import content_null
+from heedful.evaluation.null_inputs import EXCESS
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
-from heedful.evaluation.untrained import EXCESS
 from heedful.inference.signflip import sign_flip
+from heedful.inference.units import mean_of
 
 
 def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Finding]:

@@ -1,4 +1,9 @@
-"""Convert a model and its text, in any accepted form, to a torch module and token sequences."""
+"""Convert a model and its text, in any accepted form, to a torch module and token sequences.
+
+Load the model and the text that the options of a command name.
+
+Run one trial forward first, so that an unsuitable model fails early with a one-line error.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heedful.errors import UsageError
+import torch
+from torch import nn
+
+from heedful.commandline.multi_process import own_device
+from heedful.errors import HeedfulError, InputRejected, UsageError
+from heedful.evaluation.batches import batch_of
+from heedful.evaluation.running import device_of, evaluating, run_model, tensor_of
 from heedful.loading.given_text import is_text, is_tokenizer, tokenizer_of
+
+if TYPE_CHECKING:
+    from heedful.loading.given_text import GivenText
+    from heedful.loading.loaded_model import LoadedModel
+    from heedful.loading.sequences import TokenBatch
+    from heedful.loading.sequences import TokenBatch as BatchedText
+
 
 if TYPE_CHECKING:
     from torch import nn
@@ -183,7 +201,6 @@ def _place(one: Any) -> str:
 
 
 def _loaded(model: Any, given: _Given, reading: Reading) -> ModelAndText:
-    from heedful.evaluation.command_inputs import Inputs, read, read_model
 
     ranks = reading.ranks
     inputs = Inputs(
@@ -262,7 +279,6 @@ def _named(model: object) -> str:
 
 def _sequences(model: nn.Module, given: _Given, tokenizer: Any, reading: Reading) -> TokenBatch:
     """Sequences of what was given; a module that cannot read them is refused in one line."""
-    from heedful.evaluation.trial import try_model
     from heedful.loading.given_sequences import as_sequences
     from heedful.loading.given_text import documents_of
     from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
@@ -297,3 +313,167 @@ def _check_ids(made: TokenBatch, embedded: int | None, positions: int | None) ->
         raise UsageError(f"token ids: expected ids below {embedded:,}, which the model embeds; got {largest:,}")
     if positions is not None and length > positions:
         raise UsageError(f"token ids: expected at most {positions:,} a sequence, the model's positions; got {length:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Values of the model and text options of a command."""
+
+    model: str | None
+    config: Path | None
+    tokenizer: str | None
+    text: GivenText
+    seq_len: int
+    sequences: int
+    device: str
+    dtype: str
+    seed: int
+    allow_globals: Sequence[str]
+    factory: str | None = None
+    checkpoint: Path | None = None
+    processes: int = 1
+
+
+def read(inputs: Inputs) -> tuple[LoadedModel, BatchedText]:
+    """Load the model and tokenise its text.
+
+    Args:
+        inputs: The options.
+
+    Returns:
+        What ``load_model`` or ``load_factory``, and ``make_sequences`` give.
+
+    Raises:
+        UsageError: Options do not go together.
+        InputRejected: What a factory built cannot be judged.
+    """
+    from heedful.loading.given_text import documents_of
+    from heedful.loading.sequences import make_sequences
+
+    _check_together(inputs)
+    documents = documents_of(inputs.text or None)  # first: it fails fast
+    loaded = _from_command_line(inputs)
+    if loaded.tokenizer is None and inputs.checkpoint is not None and not inputs.text:
+        return _with_random_tokens(loaded, inputs)
+    sequences = make_sequences(
+        documents,
+        loaded.tokenizer,
+        seq_len=inputs.seq_len,
+        sequences=inputs.sequences,
+        seed=inputs.seed,
+        max_positions=loaded.max_positions,
+        vocab_size=loaded.vocab_size,
+        trained_positions=loaded.trained_positions,
+    )
+    if inputs.factory is not None:
+        try_model(loaded.model, sequences, inputs.factory)
+    return loaded, sequences
+
+
+def _with_random_tokens(loaded: LoadedModel, inputs: Inputs) -> tuple[LoadedModel, BatchedText]:
+    """A bare checkpoint without a tokenizer reads random tokens: they show what it computes, not what it learned."""
+    from dataclasses import replace
+
+    import torch
+
+    from heedful.errors import UsageError
+    from heedful.loading.given_sequences import as_sequences
+
+    words, most = loaded.vocab_size, loaded.max_positions
+    if words is None:
+        raise UsageError(
+            f"--checkpoint {inputs.checkpoint}: it has no tokenizer and shows no embedding (give --tokenizer)"
+        )
+    if most is not None and inputs.seq_len > most:
+        raise UsageError(
+            f"--seq-len {inputs.seq_len}: {most} is the maximum of the model's learned positions (lower it)"
+        )
+    drawn = torch.Generator().manual_seed(inputs.seed)
+    ids = torch.randint(words, (inputs.sequences, inputs.seq_len), generator=drawn)
+    note = (
+        "no tokenizer: the text is random tokens, so sections 3 and 9 say nothing of language (give --tokenizer PATH)"
+    )
+    return replace(loaded, notes=(*loaded.notes, note)), as_sequences(ids)
+
+
+def read_model(inputs: Inputs) -> LoadedModel:
+    """Load only the model, for commands that already have their sequences.
+
+    Args:
+        inputs: The options.
+
+    Raises:
+        UsageError: Options do not go together.
+        InputRejected: A file of the model is malformed.
+    """
+    _check_together(inputs)
+    return _from_command_line(inputs)
+
+
+def _check_together(inputs: Inputs) -> None:
+    from heedful.errors import UsageError
+
+    if inputs.factory is None:
+        if inputs.checkpoint is not None and inputs.model is not None:
+            raise UsageError(f"--checkpoint {inputs.checkpoint}: MODEL {inputs.model} was given too (leave one out)")
+    elif inputs.processes > 1:
+        raise UsageError(f"--factory {inputs.factory}: --parallel tensor divides a MODEL by transformers' plan for it")
+    elif inputs.model is not None or inputs.config is not None:
+        other = f"MODEL {inputs.model}" if inputs.model is not None else f"--config {inputs.config}"
+        raise UsageError(f"--factory {inputs.factory}: builds the model itself (leave {other} out)")
+
+
+def _from_command_line(inputs: Inputs) -> LoadedModel:
+    options: dict[str, Any] = {
+        "tokenizer": inputs.tokenizer,
+        "device": own_device(inputs.device),
+        "dtype": inputs.dtype,
+        "allow_globals": tuple(inputs.allow_globals),
+    }
+    if inputs.factory is not None:
+        from heedful.loading.factory import load_factory
+
+        return load_factory(inputs.factory, checkpoint=inputs.checkpoint, seed=inputs.seed, **options)
+    from heedful.loading.loaded_model import load_model
+
+    model = inputs.model if inputs.checkpoint is None else str(inputs.checkpoint)
+    return load_model(model, config=inputs.config, processes=inputs.processes, **options)
+
+
+OFFER = "its forward must take token ids (batch, token) and return logits or hidden states (batch, token, width)"
+
+
+def try_model(model: nn.Module, sequences: TokenBatch, name: str) -> None:
+    """Run a model on its first two sequences and raise an error if its output is unsuitable.
+
+    Args:
+        model: The model; left as it was.
+        sequences: The text that it shall read.
+        name: What the user called it.
+
+    Raises:
+        InputRejected: Its forward raised, or returned nothing that answers for every token.
+    """
+    batch = batch_of(sequences, torch.arange(min(2, len(sequences.input_ids))), device_of(model))
+    shape = tuple(batch.input_ids.shape)
+    try:
+        with evaluating(model), torch.no_grad():
+            output = run_model(model, batch.input_ids, batch.attention_mask)
+    except HeedfulError:
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        ids = f"token ids {shape} up to {int(batch.input_ids.max())}"
+        raise InputRejected(name, f"the model's forward raised on {ids}: {message}", OFFER) from error
+    found = tensor_of(output, "logits", "last_hidden_state")
+    if found is None:
+        raise InputRejected(name, f"the model returned {_described(output)}", OFFER)
+    if found.dim() != 3 or tuple(found.shape[:2]) != shape or not found.is_floating_point():
+        message = f"the model returned a tensor {tuple(found.shape)} for token ids {shape}"
+        raise InputRejected(name, message, OFFER)
+
+
+def _described(output: object) -> str:
+    if isinstance(output, tuple | list):
+        return f"a {type(output).__name__} of {', '.join(type(part).__name__ for part in output[:4]) or 'nothing'}"
+    return "None" if output is None else f"a {type(output).__name__}"

@@ -12,20 +12,17 @@ from torch import Tensor, nn
 
 from heedful.distributed.ranks import ALONE, Ranks, checksum
 from heedful.distributed.sharded import refuse_unshared
-from heedful.evaluation.conclusion import BLOCKS_TOLD, summarise
+from heedful.evaluation.conclusion import BLOCKS_TOLD, TextLoss, reading_of, summarise
 from heedful.evaluation.given_weights import findings_on_given_weights
 from heedful.evaluation.head_cards import head_cards
 from heedful.evaluation.heads import head_table
-from heedful.evaluation.reading import TextLoss, reading_of
 from heedful.evaluation.registry import CHECKS, SECTION_TITLES, CheckFacts
 from heedful.evaluation.result import Finding, HeadRow, Report, Section
-from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions
-from heedful.evaluation.settings import Settings
+from heedful.evaluation.running import device_of, evaluating, pads_inside, takes_positions, unwrapped
+from heedful.evaluation.settings import Settings, versions
 from heedful.evaluation.study import Study, no_progress
 from heedful.evaluation.timekeeping import Clock, Timekeeper
 from heedful.evaluation.unit_values import document_fingerprints, without_copies
-from heedful.evaluation.versions import versions
-from heedful.evaluation.wrapped import unwrapped
 from heedful.inference.verdict import Verdict
 from heedful.interception.held_heads import is_sharded
 

@@ -11,7 +11,7 @@ from heedful.evaluation.evidence import Array
 from heedful.evaluation.query_key_orientation import WORDS
 from heedful.evaluation.study import Study
 from heedful.inference.multiplicity import count_discoveries, holm
-from heedful.inference.ranks import max_rank_p, pooled_rank_p
+from heedful.inference.signflip import max_rank_p, pooled_rank_p
 from heedful.inference.skewness import above_p
 from heedful.inference.verdict import Verdict
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from heedful.evaluation.output_layer import OutputLayer
+from heedful.evaluation.output_layer import OutputLayer, losses_of_hidden, token_losses
 from heedful.evaluation.running import run_model, tensor_of
-from heedful.evaluation.token_losses import losses_of_hidden, token_losses
 from heedful.loading.batch import Batch
 
 OFFER = "load it with its language-model or masked-token head, or let it return logits (batch, token, vocabulary)"

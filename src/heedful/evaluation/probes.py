@@ -1,5 +1,9 @@
 """Probes that summarise the rows of an attention call: head statistics, mass by distance and by token group,
 dependence on the number of keys, and correctness.
+
+Probe how queries differ: Jensen-Shannon divergence between attention rows over their common keys.
+
+Probe how attention depends on token identity: pairs of equal tokens, and repeated random sequences.
 """
 
 from __future__ import annotations
@@ -10,12 +14,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from heedful.attention.axes import MIN_VISIBLE
+from heedful.attention.axes import LAGS, MIN_VISIBLE
+from heedful.attention.engines.groups import Groups
 from heedful.attention.engines.moments import Extras
-from heedful.attention.engines.points import rows_at
+from heedful.attention.engines.points import logits_at, rows_at, seen_at
 from heedful.attention.engines.tiled import tiled
 from heedful.attention.registry import STATISTICS
-from heedful.evaluation.evidence import ProbedCall
+from heedful.evaluation.evidence import Probe, ProbedCall
 from heedful.evaluation.pattern_probes.value_weighted import kernel_ones
 from heedful.interception.agreement import limit_of, output_error
 from heedful.interception.sequence_means import sequence_means
@@ -185,3 +190,252 @@ def _below_bound(probed: ProbedCall, entropy: Tensor) -> Tensor:
     least = total.log() + norm * (n * (n - 1)).sqrt() * beta / total
     deficit = (least - entropy[:, :, index].double()).masked_fill((n < 2) | (rows.visible[:, :, index] != n), -math.inf)
     return deficit.masked_fill(deficit.isnan(), -math.inf).amax(-1)
+
+
+QUERIES = 12
+"""Query positions at which rows are compared, spread over the sequence."""
+
+
+def jensen_shannon(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence of two sets of rows, each renormalised over the common keys.
+
+    Args:
+        left: ``(..., key)`` weights, 0 where unseen.
+        right: ``(..., key)`` weights of the rows to compare.
+        common: Bool, broadcastable to ``(..., key)``: keys that both rows see.
+
+    Returns:
+        ``(...)`` in nats, between 0 and log 2; NaN where the rows share fewer than ``MIN_VISIBLE`` keys or either has
+        no weight there.
+    """
+    a, b = _over(left, common), _over(right, common)
+    middle = (a + b) / 2
+    value = (torch.xlogy(a, a / middle.clamp_min(1e-38)) + torch.xlogy(b, b / middle.clamp_min(1e-38))).sum(-1) / 2
+    return value.clamp_min(0).masked_fill(common.sum(-1) < MIN_VISIBLE, math.nan)
+
+
+def _over(rows: Tensor, common: Tensor) -> Tensor:
+    """Rows renormalised over some keys; NaN where they have no weight there."""
+    kept = rows * common
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
+    """Return the divergence between batch-mean rows: the part that query positions explain.
+
+    Jensen-Shannon divergence is convex, so that it is at most the mean of the sequences' own divergences, and equal to
+    it where the pattern is the same in every sequence. Source: Lin 1991, doi:10.1109/18.61115.
+
+    Args:
+        left: ``(sequence, ..., key)`` weights, 0 where unseen.
+        right: The same of the rows to compare.
+        common: Bool, broadcastable: keys that both rows see.
+
+    Returns:
+        ``(sequence, ...)`` in nats, over the keys that each sequence sees; NaN where there is but one sequence.
+    """
+    if len(left) < 2:
+        return torch.full(left.shape[:-1], math.nan, device=left.device)
+    a, b = (_over(rows, common).nanmean(0, keepdim=True).nan_to_num() for rows in (left, right))
+    if common.shape[0] == 1 or common.stride(0) == 0:  # every sequence sees the same keys
+        return jensen_shannon(a, b, common[:1]).expand(left.shape[:-1])
+    return jensen_shannon(a.expand_as(left), b.expand_as(left), common)
+
+
+def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
+    r"""Correct the position-explained divergence for each sequence's own contribution to the mean pattern.
+
+    The mean of B patterns keeps 1/B of the divergence that content makes, to second order, so that a batch of two would
+    show half of it as a matter of position. As with a sample variance, the excess is divided by 1 - 1/B:
+
+    .. math:: \text{own} - \text{result} = (\text{own} - \text{shared}) \frac{B}{B - 1}
+
+    Args:
+        shared: ``(sequence, ...)`` divergence between the mean patterns.
+        own: The same between the sequence's own rows; NaN where it has none.
+
+    Returns:
+        ``(sequence, ...)`` in nats; equal to ``own`` where all patterns are the same, and below 0 by chance.
+    """
+    count = (~own.isnan()).sum(0, keepdim=True)
+    return shared - (own - shared) / (count - 1).clamp_min(1)
+
+
+def query_variation(probed: ProbedCall) -> dict[str, Tensor]:
+    """Return the Jensen-Shannon divergence between attention rows of different queries, ``(sequence, head)`` in nats.
+
+    ``other_document``: the same position in the next sequence of the batch, which is of another document where the text
+    has several: 0 for any pattern that depends on position alone. ``adjacent`` and ``distant``: the query 1 and 10
+    positions before, in the same sequence; ``adjacent_by_position`` and ``distant_by_position`` the same between the
+    mean patterns of the batch, corrected for its size.
+    """
+    call = probed.event.call
+    nan = torch.full((call.batch, call.heads), math.nan)
+    names = ("other_document", "adjacent", "distant", "adjacent_by_position", "distant_by_position")
+    first, last = probed.span()
+    if last - first < MIN_VISIBLE or call.n_queries != call.n_keys:
+        return dict.fromkeys(names, nan)
+    start = min(MIN_VISIBLE + LAGS[1], last - first)
+    index = torch.linspace(start, last - first, QUERIES, device=call.query.device).round().long().unique() + first
+    wanted = torch.cat([index, index - LAGS[0], (index - LAGS[1]).clamp_min(first)])
+    rows, seen = rows_at(call, wanted).nan_to_num(), seen_at(call, wanted)
+    here, adjacent, distant = rows.split(len(index), dim=2)
+    sees, sees_adjacent, sees_distant = seen.split(len(index), dim=2)
+    found = {"other_document": nan}
+    pairs = {"adjacent": (adjacent, sees & sees_adjacent), "distant": (distant, sees & sees_distant)}
+    for name, (before, common) in pairs.items():
+        own = jensen_shannon(here, before, common)
+        found[name] = own.nanmean(-1)
+        found[f"{name}_by_position"] = without_own_share(by_position(here, before, common), own).nanmean(-1)
+    if call.batch > 1:
+        found["other_document"] = jensen_shannon(here, here.roll(1, dims=0), sees & sees.roll(1, dims=0)).nanmean(-1)
+    return found
+
+
+PAIRS = 48
+"""Same-token pairs drawn per sequence."""
+
+PARTNERS = 6
+"""Other-token partners drawn for each pair."""
+
+REACH = 10
+"""Partners lie at most this many positions from the pair's own query and key."""
+
+
+def _draw_pairs(tokens: Tensor, real: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pairs of positions of one token, drawn evenly over all such pairs, with replacement.
+
+    Positions are grouped by sorting, so that no (token, token) array is built.
+
+    Returns:
+        Later and earlier position, at least 2 apart; fewer than ``PAIRS`` where neighbours were drawn.
+    """
+    position = real.nonzero()[:, 0]
+    position = position[torch.argsort(tokens[position], stable=True)]
+    _, counts = tokens[position].unique_consecutive(return_counts=True)
+    pairs = (counts * (counts - 1) // 2).double()
+    if not bool(pairs.any()):
+        return position[:0], position[:0]
+    group = torch.multinomial(pairs, PAIRS, replacement=True, generator=generator)
+    start, count = (counts.cumsum(0) - counts)[group], counts[group]
+    first = (torch.rand(PAIRS, generator=generator) * count).long().clamp_max(count - 1)
+    second = (torch.rand(PAIRS, generator=generator) * (count - 1)).long().clamp_max(count - 2)
+    second = second + (second >= first)
+    a, b = position[start + first], position[start + second]
+    later, earlier = torch.maximum(a, b), torch.minimum(a, b)
+    apart = later - earlier > 1
+    return later[apart], earlier[apart]
+
+
+def draw_quadruples(ids: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw 2 x 2 tables of two queries by two keys, in which one pair has equal tokens and the other three differ;
+    return their indices, ``(table, 5)``.
+
+    For a pair ``j < i`` of equal tokens, a query ``i'`` near ``i`` and a key ``j'`` near ``j`` such that the other
+    three cells join different tokens and every key lies before every query.
+
+    Args:
+        ids: ``(sequence, token)`` on the CPU.
+        real: ``(sequence, token)`` bool.
+        generator: Randomness.
+
+    Returns:
+        ``(cell, 5)`` int64: sequence, i, j, i', j'.
+    """
+    found: list[Tensor] = []
+    for row in range(len(ids)):
+        tokens, n = ids[row], ids.shape[1]
+        i, j = (x.repeat_interleave(PARTNERS) for x in _draw_pairs(tokens, real[row], generator))
+        other_i = i + torch.randint(-REACH, REACH + 1, i.shape, generator=generator)
+        other_j = j + torch.randint(-REACH, REACH + 1, j.shape, generator=generator)
+        inside = (
+            (other_i >= 0) & (other_i < n) & (other_j >= 0) & (torch.maximum(j, other_j) < torch.minimum(i, other_i))
+        )
+        i, j, other_i, other_j = (x[inside] for x in (i, j, other_i, other_j))
+        good = real[row][other_i] & real[row][other_j]
+        for a, b in ((i, other_j), (other_i, j), (other_i, other_j)):
+            good &= tokens[a] != tokens[b]
+        i, j, other_i, other_j = (x[good] for x in (i, j, other_i, other_j))
+        found.append(torch.stack([torch.full_like(i, row), i, j, other_i, other_j], dim=1))
+    return torch.cat(found) if found else torch.zeros(0, 5, dtype=torch.long)
+
+
+def same_token(seed: int) -> Probe:
+    """Return a probe that measures attraction between equal tokens, as the mean log odds ratio of 2 x 2 tables,
+    ``(sequence, head)``.
+
+    Row normalisers and the popularity of keys cancel in each 2 x 2 table, so a head that merely likes frequent tokens,
+    or certain positions, has 0; a bias of relative position cancels as far as it is smooth.
+    """
+    cells: dict[int, Tensor] = {}
+
+    def probe(probed: ProbedCall) -> dict[str, Tensor]:
+        call, batch = probed.event.call, probed.batch
+        size = (len(batch.input_ids), call.heads)
+        if call.n_keys != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
+            return {"same_token": torch.full(size, math.nan)}
+        key = int(batch.index[0])
+        if key not in cells:
+            generator = torch.Generator().manual_seed(seed * 7919 + key)
+            real = batch.attention_mask.bool() & ~batch.special
+            cells[key] = draw_quadruples(batch.input_ids.cpu(), real.cpu(), generator)
+        row, i, j, other_i, other_j = cells[key].to(call.query.device).unbind(1)
+        if not len(row):
+            return {"same_token": torch.full(size, math.nan)}
+        corners = ((i, j), (i, other_j), (other_i, j), (other_i, other_j))
+        seen = torch.ones_like(row, dtype=torch.bool)
+        for a, b in corners:
+            seen &= call.visibility.at(row, a, b, call.n_queries, call.n_keys)
+        queries, keys = (torch.cat(places) for places in zip(*corners, strict=True))
+        logit = logits_at(call, row.repeat(4), queries, keys).unflatten(1, (4, -1)).unbind(1)
+        odds = (logit[0] - logit[1] - logit[2] + logit[3]).double().masked_fill(~seen, 0)
+        total = torch.zeros(*reversed(size), dtype=torch.double, device=odds.device).index_add_(1, row, odds)
+        count = torch.zeros(size[0], dtype=torch.double, device=odds.device).index_add_(0, row, seen.double())
+        return {"same_token": (total / count.masked_fill(count == 0, math.nan)).T}
+
+    return probe
+
+
+REPEATED = {"induction_mass": "induction_mass", "duplicate_mass": "same_token_mass"}
+"""Masses on repeats, and the engine's names of them."""
+
+
+def repeats(periods: Tensor, prefix: int) -> Probe:
+    r"""Return a probe for repeated random sequences that measures the attention mass on tokens that follow earlier
+    copies of the query's token, and on other copies of it, ``(sequence, head)`` each.
+
+    .. math:: \text{induction}_i = \sum_{j \le i,\; t_{j-1} = t_i} a_{ij}, \qquad
+              \text{duplicate}_i = \sum_{j \ne i,\; t_j = t_i} a_{ij}
+
+    averaged over the queries of the second and later copies: the weight on *every* key that follows an earlier
+    occurrence of the query's token, and on every other visible key of the same token. These are the engine's group
+    masses (``Groups.tokens``). Source: Olsson et al. 2022, arXiv:2209.11895.
+
+    Pitfall: with many copies a head that reads but the last one puts no more weight there than one that reads all; the
+    mass does not tell them apart. What the model does depends on period and number of copies.
+
+    Args:
+        periods: ``(sequence,)`` period of each of the study's repeated sequences.
+        prefix: Number of special tokens before the repeats begin.
+
+    Returns:
+        A probe giving ``induction_mass``, ``duplicate_mass`` ``(sequence, head)``; NaN where no token repeats.
+    """
+
+    def probe(probed: ProbedCall) -> dict[str, Tensor]:
+        call, batch = probed.event.call, probed.batch
+        period = periods[batch.index]
+        found = {name: torch.full((len(period), call.heads), math.nan) for name in REPEATED}
+        if call.n_queries != batch.input_ids.shape[1] or call.n_queries != call.n_keys:
+            return found
+        wanted = Extras(groups=Groups(tokens=batch.input_ids), only=frozenset())
+        rows = tiled(replace(call, value=None), wanted).rows
+        place, end = torch.arange(call.n_queries), batch.attention_mask.sum(1).cpu()
+        later = (place >= prefix + period[:, None]) & (place < end[:, None])
+        count = later.sum(1).double().masked_fill(~later.any(1), math.nan)
+        for name, engine in REPEATED.items():
+            mass = getattr(rows, engine).double().cpu()
+            found[name] = mass.masked_fill(~later[:, None], 0.0).sum(-1) / count[:, None]
+        return found
+
+    return probe

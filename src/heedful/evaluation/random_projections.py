@@ -25,8 +25,8 @@ from heedful.attention.engines.moments import Extras
 from heedful.attention.registry import STATISTICS
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.evaluation.evidence import Array, LayerEvidence, Probe, ProbedCall, without_padded_rows
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.running import run_model
+from heedful.inference.units import mean_of
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
 from heedful.interception.uncompiled import module_at

@@ -1,4 +1,7 @@
-"""Registry of checks, by name, with the fixed facts of each."""
+"""Registry of checks, by name, with the fixed facts of each.
+
+Registry of additional probes, which plugins use to measure each attention call.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch import Tensor
+
+from heedful.evaluation.evidence import ProbedCall
 from heedful.plugins import Registry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -77,3 +83,7 @@ def check(
         return function
 
     return register
+
+
+PROBES: Registry[Callable[[ProbedCall], dict[str, Tensor]]] = Registry("probes", "probe")
+"""Name to a function of one call: arrays ``(sequence, head)`` by name, none where the call has nothing of it."""

@@ -1,4 +1,7 @@
-"""Run a model of any class on token ids, and restore its state afterwards."""
+"""Run a model of any class on token ids, and restore its state afterwards.
+
+Unwrap a compiled or distributed model, or raise an error if the inner model is incomplete.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.distributed.sharded import own_entries, whole_counts
+from heedful.distributed.sharded import is_tensor_parallel, own_entries, whole_counts
 from heedful.errors import InputRejected
-from heedful.interception.internal_forward import internal_forward
-from heedful.interception.uncompiled import uncompiled
+from heedful.interception.held_heads import is_sharded
+from heedful.interception.uncompiled import internal_forward, uncompiled
 
 
 @contextmanager
@@ -152,3 +155,48 @@ def main_output(output: Any) -> Tensor:
             "return a tensor, a tuple that begins with one, or an object with `.logits`",
         )
     return found
+
+
+COMPILED = "OptimizedModule"
+"""Class that ``torch.compile`` puts around a module; named, since importing it costs seconds."""
+
+
+def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """Return the model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, and notes on removed
+    wrappers.
+
+    Weights are the very same tensors. A model that transformers has divided by tensor parallelism is left as it is.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        The model, and one note for each wrapper.
+
+    Raises:
+        InputRejected: Its parameters are sharded, so that this process holds but a part of each.
+    """
+    notes: list[str] = []
+    while (inner := _inner(model)) is not None:
+        notes.append(f"{type(model).__name__}: the model inside is judged")
+        model = inner
+    parallel = is_tensor_parallel(model)
+    sharded = [name for name, parameter in model.named_parameters() if is_sharded(parameter) and not parallel]
+    sharded += [path for path, module in model.named_modules() if type(module).__name__ == "FullyShardedDataParallel"]
+    if sharded:
+        raise InputRejected(
+            type(model).__name__,
+            f"unsupported: sharded parameters (FSDP), {sharded[0] or 'the model'} first",
+            "load its full state dict into the plain model, or capture the sharded one while it runs",
+        )
+    return model, notes
+
+
+def _inner(model: nn.Module) -> nn.Module | None:
+    if type(model).__name__ == COMPILED:
+        inner = getattr(model, "_orig_mod", None)
+    elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = model.module
+    else:
+        return None
+    return inner if isinstance(inner, nn.Module) else None

@@ -1,21 +1,155 @@
-"""What the pass that measures attention gathers beside it, so that no pass of its own is needed."""
+"""What the pass that measures attention gathers beside it, so that no pass of its own is needed.
+
+Measure hidden-state norms at the input of each attention block, to detect massive activations.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heedful.errors import ResourceLimit
 from heedful.evaluation.evidence import Array, ProbedCall
-from heedful.evaluation.hidden_norms import BlockInputs
 from heedful.evaluation.pattern_pool import PatternPool, PoolPlan
 from heedful.evaluation.query_key_orientation import Covariances, add_covariances
+from heedful.evaluation.running import run_model
+from heedful.interception.uncompiled import module_at
 from heedful.interception.unrotated import Unrotated
 from heedful.loading.batch import Batch
+
+NORM_SEQUENCES = 8
+"""Sequences on which norms of hidden states are taken."""
+
+
+@dataclass
+class BlockInputs:
+    """Norms of what enters the block around each attention call, taken when the call is met.
+
+    Attributes:
+        mask: ``(sequence, token)`` of the batch that runs; None where its norms are not wanted.
+        found: Path of a call to the norms of each batch; blocks without such an argument have none.
+    """
+
+    mask: Tensor | None = None
+    found: dict[str, list[Tensor]] = field(default_factory=dict)
+    _names: dict[int, list[str]] = field(default_factory=dict)
+    _entered: dict[str, Tensor] = field(default_factory=dict)
+    _twice: set[str] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Hooks on every module that holds others, inside."""
+        handles: list[Any] = []
+        for name, module in model.named_modules(remove_duplicate=False):
+            if any(True for _ in module.children()):
+                self._names.setdefault(id(module), []).append(name)
+        try:
+            for module in model.modules():
+                if id(module) in self._names:
+                    handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                    handles.append(module.register_forward_hook(self._leave))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._entered.clear()
+
+    def begin(self, mask: Tensor | None) -> None:
+        """The next batch is about to run."""
+        self.mask = mask
+        self._entered.clear()
+        self._seen.clear()
+
+    def take(self, path: str) -> None:
+        """Keep the norms of what entered the block around a call."""
+        block = path.rpartition(".")[0]
+        entered = self._entered.get(block)
+        if "." in path and self.mask is not None and entered is not None:
+            mask = self.mask.bool().to(entered.device)
+            norm = entered.double().norm(dim=-1).masked_fill(~mask, math.nan).cpu()
+            self.found.setdefault(path, []).append(norm)
+
+    def norms(self, batches: int) -> dict[str, Array]:
+        """Module path to ``(sequence, token)``, where each block ran once a batch and all batches are of one length."""
+        return {
+            path: torch.cat(parts).numpy()
+            for path, parts in self.found.items()
+            if len(parts) == batches
+            and len({part.shape[1] for part in parts}) == 1
+            and path.rpartition(".")[0] not in self._twice
+        }
+
+    def _enter(self, module: nn.Module, given: tuple[object, ...], named: dict[str, object]) -> None:
+        if self.mask is None:
+            return
+        for value in (*given, *named.values()):
+            if isinstance(value, Tensor) and value.dim() == 3 and value.shape[:2] == self.mask.shape:
+                for name in self._names[id(module)]:
+                    self._twice |= {name} & self._seen
+                    self._seen.add(name)
+                    self._entered[name] = value.detach()
+                return
+
+    def _leave(self, module: nn.Module, given: object, output: object) -> None:
+        for name in self._names[id(module)]:
+            self._entered.pop(name, None)
+
+
+def hidden_norms(model: nn.Module, batches: Sequence[Batch], paths: Sequence[str]) -> dict[str, Array]:
+    """Return the norm of each token's hidden state at the input of each attention block, ``(sequence, token)`` by path.
+
+    The block is the module's parent: its first argument of shape ``(sequence, token, width)`` is the residual stream
+    in decoders that normalise inside of the block. Source: Sun et al. 2024, arXiv:2402.17762 (massive activations).
+
+    Args:
+        model: The model, in evaluation mode; its hooks are as before afterwards.
+        batches: What to run.
+        paths: Attention modules.
+
+    Returns:
+        Module path to ``(sequence, token)``, NaN at padding; paths whose block takes no such argument are left out.
+    """
+    kept: dict[str, list[Tensor]] = {}
+    blocks: dict[str, list[str]] = {}
+    for path in paths:
+        if "." in path:
+            blocks.setdefault(path.rpartition(".")[0], []).append(path)
+
+    def watcher(own: list[str], shape: list[Tensor]) -> object:
+        def record(module: nn.Module, given: tuple[object, ...], named: dict[str, object]) -> None:
+            mask = shape[-1]
+            for value in (*given, *named.values()):
+                if isinstance(value, Tensor) and value.dim() == 3 and value.shape[:2] == mask.shape:
+                    norm = value.detach().double().norm(dim=-1).masked_fill(~mask.bool(), math.nan).cpu()
+                    for path in own:
+                        kept.setdefault(path, []).append(norm)
+                    return
+
+        return record
+
+    masks: list[Tensor] = []
+    handles = []
+    try:
+        for name, own in blocks.items():
+            block = module_at(model, name)
+            handles.append(block.register_forward_pre_hook(watcher(own, masks), with_kwargs=True))  # type: ignore[arg-type]
+        with torch.no_grad():
+            for batch in batches:
+                masks.append(batch.attention_mask)
+                run_model(model, batch.input_ids, batch.attention_mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    total = sum(len(batch.index) for batch in batches)
+    joined = {path: torch.cat(parts) for path, parts in kept.items() if len({p.shape[1] for p in parts}) == 1}
+    return {path: norms.numpy() for path, norms in joined.items() if len(norms) == total}
 
 
 @dataclass

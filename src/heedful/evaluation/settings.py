@@ -1,9 +1,16 @@
-"""Options of a validation and margins of its verdicts, each margin with its source."""
+"""Options of a validation and margins of its verdicts, each margin with its source.
+
+Report the package versions that computed the numbers.
+"""
 
 from __future__ import annotations
 
 import math
+import platform
 from dataclasses import dataclass, field
+from importlib import metadata
+
+import torch
 
 from heedful.errors import UsageError
 from heedful.evaluation.registry import CHECKS, PRESETS
@@ -154,3 +161,14 @@ class Settings:
     def runs(self, preset: str) -> bool:
         """Return whether the chosen preset includes the checks of ``preset``."""
         return PRESETS.index(preset) <= PRESETS.index(self.preset)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, torch, heedful and transformers, by name."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in ("heedful", "transformers"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

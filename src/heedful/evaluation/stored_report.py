@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heedful.reporting.readers import RECORDS, RecordReader
+from heedful.reporting.json_values import RECORDS, RecordReader
 
 if TYPE_CHECKING:
     from heedful.evaluation.result import Report

@@ -17,36 +17,48 @@ from heedful.contract.record import Contract, ContractReport
 from heedful.contract.running import text_keywords
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import HeedfulError, UsageError
-from heedful.evaluation.ablation import ARMS, Replacement, losses_under
+from heedful.evaluation.ablation import ARMS, Replacement, differences_by_analyses, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
 from heedful.evaluation.budget import REPEATS
 from heedful.evaluation.continued import Continuation, continuation
 from heedful.evaluation.evidence import Array, Evidence, collect
-from heedful.evaluation.expected_effects import ExpectedEffects
-from heedful.evaluation.gradient import ParameterGradient, attention_gradients
-from heedful.evaluation.hidden_norms import NORM_SEQUENCES
-from heedful.evaluation.interim_ablation import differences_by_analyses
-from heedful.evaluation.missing import mean_of, without_rounding
-from heedful.evaluation.null_inputs import Repeats, repeated, shuffled
-from heedful.evaluation.null_models import Build, NoFreshModel
+from heedful.evaluation.gradient import ExpectedEffects, ParameterGradient, attention_gradients
+from heedful.evaluation.null_inputs import (
+    UNTRAINED,
+    Build,
+    NoFreshModel,
+    Repeats,
+    excess_or,
+    heads_of,
+    probes_of,
+    repeated,
+    shuffled,
+    untrained_statistics,
+)
 from heedful.evaluation.objective import Objective, find_objective, is_causal_by_name
 from heedful.evaluation.output_layer import OutputLayer, output_layer
 from heedful.evaluation.pattern_pool import PatternPool, pattern_pool, pool_plan
 from heedful.evaluation.perturbation import Leak, future_leaks
-from heedful.evaluation.probe_registry import PROBES
-from heedful.evaluation.probes import distances, growth, integrity, representations, row_statistics, token_groups
-from heedful.evaluation.query_key_orientation import content_orientation
-from heedful.evaluation.query_probes import query_variation
+from heedful.evaluation.probes import (
+    distances,
+    growth,
+    integrity,
+    query_variation,
+    repeats,
+    representations,
+    row_statistics,
+    same_token,
+    token_groups,
+)
+from heedful.evaluation.query_key_orientation import Orientation, content_orientation
 from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections, first_of, projected_statistics
 from heedful.evaluation.random_projections import WORDS as PROJECTED
+from heedful.evaluation.registry import PROBES
 from heedful.evaluation.running import device_of, nonfinite_entries, pads_inside, positions_of, takes_positions
-from heedful.evaluation.same_pass import SamePass
+from heedful.evaluation.same_pass import NORM_SEQUENCES, SamePass
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.text_reader import TextReader
-from heedful.evaluation.token_probes import repeats, same_token
-from heedful.evaluation.untrained import UNTRAINED, excess_or, heads_of, probes_of, untrained_statistics
-from heedful.inference.orientation import Orientation
-from heedful.inference.units import document_means
+from heedful.inference.units import document_means, mean_of, without_rounding
 from heedful.loading.batch import Batch
 
 if TYPE_CHECKING:

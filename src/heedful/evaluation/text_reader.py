@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.objective import means_of, next_tokens
-from heedful.evaluation.output_layer import OutputLayer
+from heedful.evaluation.output_layer import OutputLayer, losses_of_hidden, token_losses
 from heedful.evaluation.running import run_model, tensor_of
-from heedful.evaluation.token_losses import losses_of_hidden, token_losses
 from heedful.loading.batch import Batch
 
 

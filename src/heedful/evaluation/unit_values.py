@@ -61,7 +61,7 @@ def document_fingerprints(sequences: TokenBatch) -> list[str]:
 def without_copies(sequences: TokenBatch) -> tuple[TokenBatch, int]:
     """Return the sequences without duplicate documents, and the number of duplicates removed.
 
-    Copies among texts are found before they are cut (``heedful.loading.copies``); this is for batches made by hand.
+    ``heedful.loading.window_choice`` finds copies of texts before cutting them; this is for batches made by hand.
 
     Args:
         sequences: Token ids with their documents.

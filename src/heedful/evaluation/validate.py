@@ -164,7 +164,7 @@ def _refuse_a_part(model: GivenModel, ranks: Ranks | None) -> None:
 
     from heedful.distributed.ranks import ALONE
     from heedful.distributed.sharded import refuse_unshared
-    from heedful.evaluation.wrapped import unwrapped
+    from heedful.evaluation.running import unwrapped
 
     if isinstance(model, nn.Module):
         refuse_unshared(unwrapped(model)[0], ranks or ALONE)

@@ -1,15 +1,25 @@
-"""Frames: rotation matrices of an irrep, computed from angles, and the transport between two frames."""
+"""Frames: rotation matrices of an irrep, computed from angles, and the transport between two frames.
+
+Rotation matrices of an irrep as polynomials in a unit quaternion, which avoids a matrix exponential.
+
+Every entry of the matrix of order l is a homogeneous polynomial of degree 2 l in the quaternion's four numbers
+(Wigner 1959, chapter 15). Its coefficients are found once from matrix exponentials.
+
+Generators of rotations for each irrep, exact in float64.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from heedful.errors import UsageError
-from heedful.gauge.generators import generators
-from heedful.gauge.polynomials import HIGHEST, by_polynomials
+from heedful.gauge.irreps import o3
 
 _TINY = 1e-12
 """Added under the root of a squared length, whose gradient at 0 would be NaN."""
@@ -100,3 +110,74 @@ def into_frame(vectors: Tensor, frame: Tensor) -> Tensor:
 def out_of_frame(vectors: Tensor, frame: Tensor) -> Tensor:
     """Map vectors from a token's frame into the common frame, ``R^-1 v``; arguments as for ``into_frame``."""
     return torch.einsum("btji,bhtj->bhti", frame, vectors)
+
+
+HIGHEST = 4
+"""Order up to which the polynomials' terms, 165 of them there, are fewer and exact to float64's rounding."""
+
+_SMALLEST = 1e-24
+"""Added under the root of a squared angle, whose gradient at 0 would be NaN; far below rounding of the angle."""
+
+
+def by_polynomials(phi: Tensor, order: int) -> Tensor:
+    r"""Return the rotation matrices ``exp(phi . G)``, ``(..., 2 order + 1, 2 order + 1)``.
+
+    Args:
+        phi: ``(..., 3)`` angles.
+        order: The irrep's ``l``, from 1 to ``HIGHEST``.
+
+    Returns:
+        ``(..., 2 l + 1, 2 l + 1)`` in the number format of the angles.
+    """
+    exponents, coefficients = _terms(order)
+    half = (phi.square().sum(-1, keepdim=True) + _SMALLEST).sqrt() / 2
+    quaternion = torch.cat([half.cos(), phi * (half.sin() / (2 * half))], dim=-1)
+    powers = [torch.ones_like(quaternion)]
+    for _ in range(2 * order):
+        powers.append(powers[-1] * quaternion)
+    table = torch.stack(powers, dim=-1)  # (..., 4, power)
+    places = torch.from_numpy(exponents).to(phi.device)
+    parts = [table[..., part, :].index_select(-1, places[:, part]) for part in range(4)]
+    terms = parts[0] * parts[1] * parts[2] * parts[3]
+    matrix = terms @ torch.from_numpy(coefficients).to(phi)
+    return matrix.unflatten(-1, (2 * order + 1, 2 * order + 1))
+
+
+@lru_cache(maxsize=HIGHEST)
+def _terms(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents ``(term, 4)`` and coefficients ``(term, entry)``, by least squares on rotations spread at random."""
+    degree = 2 * order
+    exponents = np.array([e for e in product(range(degree + 1), repeat=4) if sum(e) == degree])
+    random = np.random.default_rng(0)
+    quaternion = random.standard_normal((4 * len(exponents), 4))
+    quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
+    quaternion *= np.where(quaternion[:, :1] < 0, -1.0, 1.0)  # degree 2 l is even: both signs are one rotation
+    half = np.arccos(np.clip(quaternion[:, 0], -1.0, 1.0))
+    phi = torch.from_numpy(quaternion[:, 1:] * (2 * half / np.sin(half))[:, None])
+    rotation = torch.matrix_exp(torch.einsum("na,aij->nij", phi, generators(order).double()))
+    terms = np.prod(quaternion[:, None, :] ** exponents[None], axis=-1)
+    return exponents, np.linalg.lstsq(terms, rotation.flatten(1).numpy(), rcond=None)[0]
+
+
+@lru_cache(maxsize=32)
+def generators(order: int) -> Tensor:
+    r"""Return the three real antisymmetric generators of an irrep, ``(3, 2 order + 1, 2 order + 1)``.
+
+    .. math:: [G_x, G_y] = G_z \text{ and cyclic}, \qquad -\sum_a G_a^2 = l (l + 1) 1
+
+    In the basis of real spherical harmonics, entries are half the roots of whole numbers. e3nn has them in the default
+    number format, where commutators are off by 5e-7; here those whole numbers are found and their roots taken anew.
+
+    Args:
+        order: The irrep's ``l``.
+
+    Returns:
+        ``(3, 2 l + 1, 2 l + 1)`` float64 on the CPU. Source: Geiger and Smidt 2022, arXiv:2207.09453.
+
+    Raises:
+        UsageError: e3nn is not installed.
+    """
+    module = o3()
+    with torch.device("cpu"), torch.no_grad():
+        near = module.so3_generators(order).double()
+    return near.sign() * (4 * near**2).round().sqrt() / 2

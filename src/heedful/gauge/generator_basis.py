@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from heedful.errors import UsageError
-from heedful.gauge.generators import generators
+from heedful.gauge.frames import generators
 
 CLOSE = 1e-4
 """Generators are stored in float32, with entries up to l."""

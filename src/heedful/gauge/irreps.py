@@ -1,4 +1,7 @@
-"""The SO(3) irreps that make up a layer's heads; every copy of an irrep is one head."""
+"""The SO(3) irreps that make up a layer's heads; every copy of an irrep is one head.
+
+The only module that imports e3nn, for its irreps notation and its generators.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import torch
+
 from heedful.errors import UsageError
-from heedful.gauge.guest import o3
 
 HIGHEST = 11
 """Highest order that e3nn has."""
@@ -131,3 +135,17 @@ def _from_entry(entry: Any) -> tuple[int, int]:
     if number.isdigit() and int(number) != order:
         raise UsageError(f"irreps: {entry!r} names l = {number}, which has {2 * int(number) + 1} dimensions, not {dim}")
     return copies, order
+
+
+def o3() -> Any:
+    """Return the module ``e3nn.o3``.
+
+    Raises:
+        UsageError: e3nn is not installed.
+    """
+    try:
+        with torch.device("cpu"):  # it loads tables when it is imported, also inside torch.device("meta")
+            import e3nn.o3
+    except ImportError as error:
+        raise UsageError("gauge: needs e3nn, which is not installed (pip install 'heedful[gauge]')") from error
+    return e3nn.o3

@@ -1,7 +1,6 @@
 """Register gauge training as a sweep recipe."""
 
-from heedful.training.sweeps.recipe import SweepRecipe
-from heedful.training.sweeps.recipes import RECIPES
+from heedful.training.sweeps.recipe import RECIPES, SweepRecipe
 
 
 def gauge_recipe() -> SweepRecipe:
@@ -11,8 +10,7 @@ def gauge_recipe() -> SweepRecipe:
     from heedful.gauge.belief_measures import beliefs
     from heedful.gauge.run_settings import GaugeRunSettings
     from heedful.training.decoder_run import train_decoder
-    from heedful.training.sweeps.gradient_measures import EveryStepLogged, gradients
-    from heedful.training.sweeps.head_measures import MEASURES
+    from heedful.training.sweeps.head_measures import MEASURES, EveryStepLogged, gradients
     from heedful.training.sweeps.training_recipe import training_recipe
 
     measures = {**MEASURES, "beliefs": beliefs, "gradients": gradients}

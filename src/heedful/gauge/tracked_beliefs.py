@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from heedful.gauge.beliefs import Gaussians
-from heedful.gauge.diversity import at_rows, diversity_columns, diversity_sums
-from heedful.gauge.evidence_beliefs import belief_tables
+from heedful.gauge.evidence_beliefs import at_rows, belief_tables, diversity_columns, diversity_sums
 from heedful.interception.event import AttentionEvent
 from heedful.monitoring.tracker.part import TRACKER_PARTS, TrackerPart
-from heedful.monitoring.vectors.sample import Sample
 from heedful.monitoring.vectors.sums import Sums
+from heedful.monitoring.vectors.vectors import Sample
 
 ROWS = 32
 """Queries of a sequence whose divergences are taken."""

@@ -1,8 +1,12 @@
-"""Choose the interval of a mean over units, with a rule for few units."""
+"""Choose the interval of a mean over units, with a rule for few units.
+
+A mean over documents with its 95 % interval.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -85,3 +89,20 @@ def _runs(values: ArrayLike, allowed: Interval, level: float) -> Interval:
     plain, many = student_t(values, level=level), np.asarray(allowed.units) >= FEWEST_FOR_CLAIM
     low, high = (np.where(many, getattr(allowed, end), getattr(plain, end)) for end in ("low", "high"))
     return Interval(allowed.estimate, low, high, allowed.units, level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """A mean over documents with its 95 % interval.
+
+    Attributes:
+        estimate: The mean; NaN where undefined.
+        low: Lower bound; NaN where there is none.
+        high: Upper bound; NaN where there is none.
+        n: Documents behind it.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int

@@ -10,7 +10,7 @@ from functools import cached_property
 from torch import Tensor
 
 from heedful.errors import HeedfulError
-from heedful.interception.factors import COPY, FEATURE, LEAD, UNKNOWN, WEIGHT, Axis, kinds
+from heedful.interception.form_rules import COPY, FEATURE, LEAD, UNKNOWN, WEIGHT, Axis, kinds
 
 BATCH, HEAD = "batch", "head"
 

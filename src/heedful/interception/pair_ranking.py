@@ -15,7 +15,7 @@ from torch import Tensor
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.points import logits_at, normalisers_at
 from heedful.errors import CaptureError, InputRejected, UsageError
-from heedful.inference.matched_pairs import Index, permuted_partners, ranked
+from heedful.inference.signflip import Index, permuted_partners, ranked
 from heedful.inference.units import Array
 from heedful.interception.kept_calls import KeptCalls
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.patterns import PATTERNS, pattern_output
-from heedful.attention.given_tensors import tensor_of
+from heedful.attention.visibility import tensor_of
 from heedful.errors import CaptureError, UsageError
 from heedful.interception.adapter import Adapter, reading_with
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, refuse_no_module
 from heedful.interception.interceptors.interceptor import Interceptor
-from heedful.interception.named_parts import Heads, Layers, named_parts
+from heedful.interception.selection import Heads, Layers, named_parts
 
 
 class Replacements(dict[str, int]):

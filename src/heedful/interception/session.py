@@ -17,17 +17,15 @@ from heedful.attention.engines.moments import Extras, Moments
 from heedful.errors import CallError, CaptureError, UsageError
 from heedful.interception.adapter import Adapter, reading_with
 from heedful.interception.agreement import limit_of, output_error
-from heedful.interception.call_record import CallRecord, call_number, head_label
+from heedful.interception.call_record import CallRecord, Waiting, WaitingRows, call_number, head_label
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, refuse_no_module, unwatched
 from heedful.interception.interceptors.interceptor import Interceptor
-from heedful.interception.internal_forward import depth
 from heedful.interception.kept_calls import KeptCalls
-from heedful.interception.named_parts import Heads, Layers
 from heedful.interception.pair_ranking import PairRanking, rank_kept
-from heedful.interception.selection import Selection, only_heads
+from heedful.interception.selection import Heads, Layers, Selection, only_heads
 from heedful.interception.sequence_means import after_forgetting, needed
-from heedful.interception.waiting_rows import Waiting, WaitingRows
+from heedful.interception.uncompiled import depth
 from heedful.showing import drawing
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from heedful.attention.call import AttentionCall
-from heedful.interception.factors import LEAD
-from heedful.interception.form_rules import PIECES
+from heedful.interception.form_rules import LEAD, PIECES
 from heedful.interception.layout import axes_of
 from heedful.interception.lineage import INDICES, PRODUCTS, WRITES, Node
 

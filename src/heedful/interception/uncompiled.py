@@ -3,6 +3,10 @@
 Compiled code passes by hooks and tables, or, worse, the compiler traces into them. ``torch.compiler.set_stance`` turns
 every ``torch.compile`` of the process into its eager original and back, without touching what was compiled: afterwards
 the same compiled code runs again. The stance is one for all threads, so it is held while any interception runs.
+
+Mark forwards that heedful runs itself, so that they are not counted as the user's.
+
+Detect models whose config has no attention heads, such as control models.
 """
 
 from __future__ import annotations
@@ -72,3 +76,34 @@ def original(model: nn.Module) -> nn.Module:
     while isinstance(inner := getattr(model, WRAPPED, None), nn.Module):
         model = inner
     return model
+
+
+_here = threading.local()
+
+
+def depth() -> int:
+    """Return how many of heedful's own forwards are nested in this thread."""
+    return int(getattr(_here, "depth", 0))
+
+
+@contextmanager
+def internal_forward() -> Iterator[None]:
+    """Return a context for heedful's own forwards, which outer captures do not count."""
+    _here.depth = depth() + 1
+    try:
+        yield
+    finally:
+        _here.depth -= 1
+
+
+def without_heads(model: nn.Module) -> str:
+    """Return why no attention can be captured if the config states 0 attention heads; an empty string otherwise.
+
+    Args:
+        model: The model.
+
+    Returns:
+        One clause; empty where the config gives heads, or says nothing of them.
+    """
+    heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
+    return "num_attention_heads = 0 in its config: it has no attention" if heads == 0 else ""

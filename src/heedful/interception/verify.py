@@ -17,10 +17,9 @@ from heedful.errors import HeedfulError, UsageError
 from heedful.interception.adapter import Adapter, reading_with
 from heedful.interception.call_record import CallRecord
 from heedful.interception.intercept import refuse_no_module
-from heedful.interception.internal_forward import internal_forward
 from heedful.interception.replace import replace
 from heedful.interception.session import capture
-from heedful.interception.uncompiled import uncompiled
+from heedful.interception.uncompiled import internal_forward, uncompiled
 
 Run = Callable[[], Any]
 Inputs = Mapping[str, Any] | tuple[Any, ...] | Tensor | np.ndarray | Run

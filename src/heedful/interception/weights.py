@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from heedful.errors import HeedfulError
-from heedful.interception.factors import FEATURE, LEAD, UNKNOWN, WEIGHT, Axis, kinds
-from heedful.interception.hidden import moved
+from heedful.interception.form_rules import FEATURE, LEAD, UNKNOWN, WEIGHT, Axis, kinds
 from heedful.interception.lineage import FORMS, Node
+from heedful.interception.rules import moved
 from heedful.interception.stack import Frame
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from heedful.errors import InputRejected
-from heedful.loading.regular_file import read_small
-from heedful.loading.strict_json import CONFIG_BYTES, DEEPEST, parse_json, plain_tree
+from heedful.loading.regular_file import CONFIG_BYTES, DEEPEST, parse_json, plain_tree, read_small
 from heedful.loading.wording import escaped, reason
 
 _WHOLE = ("config", "model_config", "CONFIG", "MODEL_CONFIG")

@@ -105,7 +105,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of everything that affects the tokens (``heedful.loading.fingerprint``)."""
+        """SHA-256 (hexadecimal) of everything that affects the tokens (``heedful.loading.token_encoder``)."""
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
         """Yield each piece's tokens, preceded by at least ``past`` tokens of the document if it has them."""

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.embedded_model import embedded_folder
-from heedful.loading.regular_file import kind_of, open_regular
-from heedful.loading.strict_json import parse_json
+from heedful.loading.regular_file import kind_of, open_regular, parse_json
 from heedful.loading.wording import escaped
 
 FILE_BYTES = 64 << 20

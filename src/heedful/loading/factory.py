@@ -19,11 +19,10 @@ import torch
 from torch import nn
 
 from heedful.errors import HeedfulError, InputRejected, UsageError
-from heedful.loading.device import resolve_device, resolve_dtype
-from heedful.loading.filling import fill
+from heedful.loading.assembly import fill
+from heedful.loading.device import AUTO, main_device, resolve_device, resolve_dtype
 from heedful.loading.loaded_model import LoadedModel, agreement, placed, tokenizer_place
 from heedful.loading.regular_file import kind_of
-from heedful.loading.spread import AUTO, main_device
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.torch_archive import check_globals
 from heedful.loading.weights import read_folder_weights, read_weights

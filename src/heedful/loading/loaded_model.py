@@ -1,7 +1,15 @@
-"""Load the model and tokenizer that the user names, the first step of every run."""
+"""Load the model and tokenizer that the user names, the first step of every run.
+
+``--parallel tensor``: shard a model over processes by transformers' tensor-parallel plan for its class.
+
+Locate a Hugging Face hub model in the cache, or download it, with safetensors weights only.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,27 +21,24 @@ import torch
 
 from heedful.errors import InputRejected, ResourceLimit, UsageError
 from heedful.loading.assembly import assemble
-from heedful.loading.checkpoint_format import CheckpointFormat, checkpoint_format
 from heedful.loading.config_file import read_config
-from heedful.loading.device import resolve_device, resolve_dtype
+from heedful.loading.device import AUTO, fits_on, main_device, resolve_device, resolve_dtype, spread
 from heedful.loading.embedded_model import EMBEDDED_NAME, embedded_folder
 from heedful.loading.foreign_checkpoints import ForeignCheckpoint, foreign_checkpoint
 from heedful.loading.gguf import load_gguf
-from heedful.loading.hub import hub_folder, is_hub_name
-from heedful.loading.model_config import headless_plan, plan_model
+from heedful.loading.model_config import ModelPlan, headless_plan, plan_model
 from heedful.loading.positions import embedded_tokens, learned_positions, trained_positions
 from heedful.loading.regular_file import kind_of
 from heedful.loading.run_files import WHOLE, verify_checkpoint
 from heedful.loading.skeleton import build_skeleton
-from heedful.loading.spread import AUTO, fits_on, main_device, spread
-from heedful.loading.tensor_division import ensure_divisible, tensor_division
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.torch_archive import check_globals
-from heedful.loading.weights import read_folder_weights, read_weights
+from heedful.loading.weights import CheckpointFormat, checkpoint_format, read_folder_weights, read_weights
 from heedful.loading.wording import escaped, reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
 
 _MODEL_FILES = (
     "config.json",
@@ -300,3 +305,125 @@ def tokenizer_place(tokenizer: str | Path) -> Path:
 
 def _exists(path: Path) -> bool:
     return path.is_symlink() or path.exists()
+
+
+_DIVIDED = "colwise"
+_KEYS = ("k_proj", "qkv_proj", "query_key_value")
+"""Projections that give keys; where one is divided by columns, every process has some heads of each layer."""
+
+
+def tensor_division(processes: int) -> dict[str, Any]:
+    """Return the arguments that make transformers shard a model over this run's processes.
+
+    Args:
+        processes: Their number.
+
+    Returns:
+        Keyword arguments of ``from_pretrained``.
+
+    Raises:
+        UsageError: This transformers does not do it.
+    """
+    try:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=processes)}
+    except (ImportError, TypeError) as error:
+        message = "needs transformers 5.20 or later, whose plans divide parameters as DTensors"
+        raise UsageError(f"--parallel tensor: {message} (pip install --upgrade transformers)") from error
+
+
+def ensure_divisible(plan: ModelPlan, processes: int, device: torch.device, subject: str) -> None:
+    """Raise an error if the model cannot be sharded into whole heads over these processes.
+
+    Args:
+        plan: What will be built.
+        processes: Number of processes.
+        device: Where it will stand.
+        subject: Its name in messages.
+
+    Raises:
+        InputRejected: Its class has no plan, or its heads do not divide evenly.
+        UsageError: transformers would put it on another device than the one named.
+    """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    there = "cpu" if found is None else found.type
+    if device.type != there:
+        message = f"transformers divides a model over this machine's {there} devices, not {device}"
+        raise UsageError(f"--parallel tensor: {message} (name --device {there})")
+    config: Any = plan.config.get_text_config()
+    rules = dict(getattr(config, "base_model_tp_plan", None) or {})
+    if not rules:
+        message = f"transformers has no plan to divide a {plan.model_class.__name__} over processes"
+        raise InputRejected(subject, message, "leave --parallel tensor out, or spread it with --device auto")
+    if not any(name.rsplit(".", 1)[-1] in _KEYS and style == _DIVIDED for name, style in rules.items()):
+        return  # heads stay whole in every process
+    heads = int(config.num_attention_heads)
+    shared = int(getattr(config, "num_key_value_heads", None) or heads)
+    most = math.gcd(heads, shared)
+    if most % processes:
+        fits = [str(count) for count in range(2, most + 1) if most % count == 0]
+        message = f"{heads} query heads and {shared} key heads do not divide evenly over {processes} processes"
+        fix = f"start {' or '.join(fits)} processes" if fits else "its heads divide over no number of processes"
+        raise InputRejected(subject, escaped(message), fix)
+
+
+HUB_FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+)
+"""What is fetched: data alone, neither pickles nor Python files."""
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
+_FILE_SUFFIX = re.compile(r"\.(?:pth?|bin|ckpt|safetensors|gguf|jsonl?|toml|ya?ml|py|tar|zip|npz?)$", re.IGNORECASE)
+_TRUE = ("1", "true", "yes", "on")
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a string could name a hub model, such as ``gpt2`` or ``owner/model``.
+
+    Args:
+        name: What the user wrote.
+
+    Returns:
+        True where it has that form, and no suffix of a file.
+    """
+    fits = _NAME.fullmatch(name) is not None and ".." not in name and "--" not in name
+    return fits and _FILE_SUFFIX.search(name) is None
+
+
+def hub_folder(name: str) -> Path:
+    """Return a hub model's folder in the local cache, downloading it if necessary.
+
+    Args:
+        name: ``owner/model``, or an old name without owner.
+
+    Returns:
+        The folder of its files.
+
+    Raises:
+        UsageError: It has not the form of a hub name.
+        InputRejected: It is not in the cache and cannot be fetched.
+    """
+    shown = escaped(name)
+    if not is_hub_name(name):
+        raise UsageError(f"{shown}: expected a folder, a checkpoint or a hub name, found none (check the path)")
+    from huggingface_hub import snapshot_download
+
+    offline = _says_yes("HF_HUB_OFFLINE") or _says_yes("TRANSFORMERS_OFFLINE")
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=offline))
+    except Exception as error:  # the hub's client raises its own errors, its transport's, and OSError
+        why = "not in the cache, and offline" if offline else f"not in the cache, not fetched: {type(error).__name__}"
+        fix = "check the name, fetch it while online, or name a local folder"
+        raise InputRejected(shown, f"no local folder, and as a hub name {why}", fix) from error
+
+
+def _says_yes(variable: str) -> bool:
+    return os.environ.get(variable, "").strip().lower() in _TRUE

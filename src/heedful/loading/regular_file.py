@@ -1,17 +1,22 @@
-"""Open untrusted files only if they are regular files, and read no further than requested."""
+"""Open untrusted files only if they are regular files, and read no further than requested.
+
+Parse untrusted JSON strictly: no duplicate keys, no NaN or infinity, limited depth.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from heedful.errors import InputRejected, ResourceLimit, UsageError
-from heedful.loading.wording import escaped
+from heedful.loading.wording import escaped, reason
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -111,3 +116,109 @@ def _refusal(shown: str, error: OSError) -> InputRejected:
     if error.errno in (errno.EACCES, errno.EPERM):
         return InputRejected(shown, "no permission to read", "change its permissions")
     return InputRejected(shown, f"cannot be read: {escaped(error.strerror or error)}", "check the path")
+
+
+CONFIG_BYTES = 1 << 20
+"""Size of a config; the largest that transformers ships are a few dozen kilobytes."""
+
+DEEPEST = 64
+"""Levels of nesting that a config may have."""
+
+
+MOST_VALUES = 4_000_000
+"""Commas and brackets of one document, those in its text too: empty lists take thirty times their bytes in memory."""
+
+
+class _Refused(ValueError):
+    """A construct that the JSON grammar or Python's reader would let pass."""
+
+
+def parse_json(content: bytes | str, subject: str) -> Any:
+    """Parse one JSON document strictly.
+
+    Args:
+        content: The document, UTF-8 where it is bytes.
+        subject: Its name in messages.
+
+    Returns:
+        Dictionaries, lists, strings, finite numbers, booleans and None.
+
+    Raises:
+        InputRejected: It is not JSON, or it holds duplicate keys, non-finite numbers or too deep nesting.
+        ResourceLimit: It holds more values than any file of ours or of a model.
+    """
+    if isinstance(content, bytes):
+        found = sum(content.count(mark) for mark in (b",", b"[", b"{"))
+    else:
+        found = sum(content.count(mark) for mark in (",", "[", "{"))
+    if found > MOST_VALUES:
+        raise ResourceLimit(f"{subject}: expected at most {MOST_VALUES:,} values, found {found:,}")
+    try:
+        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+        tree = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise InputRejected(subject, f"nested deeper than {DEEPEST} levels", "flatten it") from error
+    except ValueError as error:
+        raise InputRejected(subject, f"expected JSON: {reason(error)}", "repair the file") from error
+    return plain_tree(tree, subject)
+
+
+def read_json(path: Path, limit: int = CONFIG_BYTES) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Args:
+        path: The file.
+        limit: Bytes it may have at most.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputRejected: It is not strict JSON, or not an object.
+    """
+    tree = parse_json(read_small(path, limit, "a JSON file"), escaped(path))
+    if not isinstance(tree, dict):
+        raise InputRejected(escaped(path), f"expected a JSON object, found {type(tree).__name__}", "repair the file")
+    return tree
+
+
+def plain_tree(tree: Any, subject: str) -> Any:
+    """Return the tree unchanged if it holds only JSON values, else raise an error.
+
+    Args:
+        tree: Nested dictionaries and lists from any reader.
+        subject: Its name in messages.
+
+    Returns:
+        ``tree``.
+
+    Raises:
+        InputRejected: A node has another type, a key is no string, a number is not finite, or it is too deep.
+    """
+    waiting = [(tree, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if isinstance(node, dict | list):
+            if depth > DEEPEST:
+                raise InputRejected(subject, f"nested deeper than {DEEPEST} levels", "flatten it")
+            if isinstance(node, dict) and not all(isinstance(key, str) for key in node):
+                raise InputRejected(subject, "a key is not a string", "quote it")
+            waiting += [(child, depth + 1) for child in (node.values() if isinstance(node, dict) else node)]
+        elif isinstance(node, float) and not math.isfinite(node):
+            raise InputRejected(subject, f"the number {node} is not finite", "write a finite number")
+        elif not isinstance(node, str | int | float | bool | None):
+            raise InputRejected(subject, f"a value of type {type(node).__name__}", "use text, numbers, lists, tables")
+    return tree
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Refused(f"the key {escaped(twice, 60)!r} stands twice")
+    return table
+
+
+def _no_constant(word: str) -> None:
+    raise _Refused(f"{word} is not a JSON number")

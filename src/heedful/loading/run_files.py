@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heedful.errors import InputRejected
-from heedful.loading.regular_file import kind_of, open_regular
-from heedful.loading.strict_json import read_json
+from heedful.loading.regular_file import kind_of, open_regular, read_json
 from heedful.loading.wording import escaped, listed
 
 RECORD = "run.json"

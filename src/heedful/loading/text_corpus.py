@@ -1,19 +1,25 @@
-"""Read text of any size in independent shards, split only between documents or characters."""
+"""Read text of any size in independent shards, split only between documents or characters.
+
+Find where a text file may be split: between documents, or between characters, preferably between lines.
+
+Read a text file once to compute its checksum and check that it is text.
+"""
 
 from __future__ import annotations
 
+import codecs
+import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from heedful.errors import InputRejected, UsageError
+from heedful.errors import InputRejected, ResourceLimit, UsageError
 from heedful.loading.corpus import Piece, TextFile
-from heedful.loading.documents import line_document
-from heedful.loading.regular_file import open_regular
-from heedful.loading.text_cuts import SEPARATORS, character_before, cut_after
-from heedful.loading.text_survey import SurveyedText, survey
+from heedful.loading.documents import check_plain, line_document
+from heedful.loading.regular_file import kind_of, open_regular
 from heedful.loading.wording import escaped
 
 DocumentRule = Literal["auto", "line", "paragraph"]
@@ -200,3 +206,161 @@ def _read_window(text: SurveyedText, start: int, stop: int, before: int) -> Piec
 
 def _decoded(content: bytes) -> str:
     return content.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+SEPARATORS = {"file": None, "jsonl": rb"\n", "line": rb"\r?\n", "paragraph": rb"\r?\n(?:\r?\n)+"}
+"""What makes a document, and the pattern of what stands between two in a file."""
+
+_ENDS = {"jsonl": re.compile(rb"\n"), "line": re.compile(rb"\n"), "paragraph": re.compile(rb"\n\r?\n(?=[^\r\n])")}
+"""Behind which a document begins: of several empty lines the last, so that a cut divides no separator."""
+
+_LONGEST_END = 3
+
+LONGEST_DOCUMENT = 64 << 20
+"""Bytes of one line or paragraph that is a document of its own; a file that is a document has no such limit."""
+
+_REACH = 1 << 12
+_CHUNK = 1 << 16
+
+
+def cut_after(file: BinaryIO, target: int, stop: int, documents: str, shown: str) -> int:
+    """Return the first position from ``target`` on where the file may be split.
+
+    Args:
+        file: The file.
+        target: Byte from which to look.
+        stop: Where the text ends.
+        documents: What makes a document, a key of `SEPARATORS`.
+        shown: The file's name in messages.
+
+    Returns:
+        A byte offset, at most ``stop``; no character and no line end is divided there, and no document but one that
+        is a whole file.
+
+    Raises:
+        ResourceLimit: A line or paragraph is longer than `LONGEST_DOCUMENT`.
+    """
+    if target >= stop:
+        return stop
+    if documents == "file":
+        return _between_characters(file, target, stop)
+    place = max(0, target - _LONGEST_END)
+    file.seek(place)
+    held = b""
+    while place + len(held) < min(stop, target + LONGEST_DOCUMENT) and (chunk := file.read(_CHUNK)):
+        held += chunk
+        for found in _ENDS[documents].finditer(held):
+            if place + found.end() >= target:
+                return min(stop, place + found.end())
+        place += max(0, len(held) - _LONGEST_END)
+        held = held[-_LONGEST_END:]
+    if place + len(held) < stop:
+        raise ResourceLimit(f"{shown}: expected documents of at most {LONGEST_DOCUMENT:,} bytes, found a longer one")
+    return stop
+
+
+def _between_characters(file: BinaryIO, target: int, stop: int) -> int:
+    file.seek(target)
+    head = file.read(_REACH)
+    found = head.find(b"\n")
+    if found >= 0:
+        return min(stop, target + found + 1)
+    for offset, byte in enumerate(head):
+        if byte & 0xC0 != 0x80:  # no continuation of a character, and no line end can stand here
+            return min(stop, target + offset)
+    return min(stop, target)
+
+
+def character_before(file: BinaryIO, target: int, begin: int) -> int:
+    """Return the last position from ``begin`` to ``target`` at which a character starts."""
+    low = max(begin, target - 4)
+    file.seek(low)
+    head = file.read(target - low + 1)
+    for offset in range(target - low, -1, -1):
+        if offset >= len(head) or (head[offset] & 0xC0 != 0x80 and head[offset] != 0x0A):
+            return low + offset
+    return max(begin, target)
+
+
+_SURVEY_CHUNK = 1 << 20
+_REPLACEMENT = "\ufffd"
+_BINARY_SHARE = 0.1
+_MARK = codecs.BOM_UTF8
+
+
+@dataclass(frozen=True)
+class SurveyedText:
+    """Path, size, checksum and modification time of a text file, and whether it is blank, gathered in one pass.
+
+    Attributes:
+        path: Where it stands.
+        facts: Its name, size and checksum.
+        begin: Bytes before its text: those of a byte-order mark.
+        blank: Whether nothing but blanks stands in it.
+        notes: What was odd about it.
+        stamp: Time of its last change, in nanoseconds.
+    """
+
+    path: Path
+    facts: TextFile
+    begin: int
+    blank: bool
+    notes: tuple[str, ...]
+    stamp: int
+
+    def check_unchanged(self) -> None:
+        """Raise an error if the file changed since it was surveyed.
+
+        Raises:
+            InputRejected: It was.
+        """
+        try:
+            now = os.stat(self.path)
+        except OSError as error:
+            raise InputRejected(escaped(self.path), "was removed while it was read", "try again") from error
+        if (now.st_size, now.st_mtime_ns) != (self.facts.bytes, self.stamp):
+            raise InputRejected(escaped(self.path), "was changed while it was read", "try again")
+
+
+def survey(path: Path, read: Callable[[int], None] = lambda _bytes: None) -> SurveyedText:
+    """Read a text file once, in constant memory, check that it is text, and return its size, checksum and notes.
+
+    Args:
+        path: The file.
+        read: Called with the number of bytes just read, now and then.
+
+    Returns:
+        What is known of it.
+
+    Raises:
+        UsageError: Nothing stands there.
+        InputRejected: It is no regular file, compressed, in another encoding, or more than a tenth of it is no text.
+    """
+    shown = escaped(path)
+    if kind_of(path) == "a directory":
+        raise InputRejected(shown, "expected a text file, found a directory", "name its files, as in DIR/*.txt")
+    decode = codecs.getincrementaldecoder("utf-8")("replace")
+    digest = hashlib.sha256()
+    size = bad = zeros = length = begin = 0
+    blank = True
+    with open_regular(path) as file:
+        stamp = os.fstat(file.fileno()).st_mtime_ns
+        while chunk := file.read(_SURVEY_CHUNK):
+            if not size:
+                check_plain(chunk, shown)
+                begin = len(_MARK) if chunk.startswith(_MARK) else 0
+            digest.update(chunk)
+            size += len(chunk)
+            read(len(chunk))
+            text = decode.decode(chunk)
+            length += len(text)
+            zeros += chunk.count(b"\0")
+            bad += text.count(_REPLACEMENT) - chunk.count(_REPLACEMENT.encode())
+            blank = blank and not text.removeprefix("\ufeff").strip("\0").strip()
+    bad = max(0, bad + len(decode.decode(b"", final=True)))
+    if bad + zeros > _BINARY_SHARE * max(length, 1) and not blank:
+        raise InputRejected(shown, f"{bad + zeros:,} of {length:,} characters are no text", "give plain text")
+    notes = [f"{shown}: {bad:,} bytes that are no UTF-8 were replaced"] if bad else []
+    notes += [f"{shown}: {zeros:,} NUL characters"] if zeros else []
+    facts = TextFile(escaped(path.name), size, digest.hexdigest())
+    return SurveyedText(path, facts, begin, blank, tuple(notes), stamp)

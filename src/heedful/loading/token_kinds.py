@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heedful.errors import InputRejected
-from heedful.loading.tokenizer_limits import LONGEST_TOKEN, bounds_for, tried
+from heedful.loading.tokenizer_files import LONGEST_TOKEN, bounds_for, tried
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -111,7 +111,7 @@ def _show(report: "WatchReport", html: Path | None) -> None:
 def _deliver(found: "WatchReport", forms: Forms, figures: Path | None, force: bool) -> None:
     from heedful.monitoring.page.saving import save_key_figures
     from heedful.monitoring.page.watch_page import watch_page
-    from heedful.reporting.pages.terminal import print_page
+    from heedful.reporting.pages.html import print_page
 
     forms = replace(forms, force=force)
     written = forms.write(json=found.to_json, html=found.to_html)

@@ -195,8 +195,7 @@ def _read(
     runs: list[str], reading: Any, out: Path | None, force: bool, progress: Progress, chosen: dict[str, Any]
 ) -> WatchReport:
     """Read checkpoints, save their table where asked for, and make the record of it."""
-    from heedful.monitoring.checkpoints.listing import find_checkpoints
-    from heedful.monitoring.checkpoints.reading import checkpoint_table
+    from heedful.monitoring.checkpoints.reading import checkpoint_table, find_checkpoints
     from heedful.monitoring.evolution.watched import watch_report
     from heedful.monitoring.tracker.table import table_bytes
     from heedful.reporting.write import write_atomic

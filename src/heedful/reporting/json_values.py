@@ -1,15 +1,22 @@
 """Convert a value to strict JSON types: NaN and infinities become null, floats have nine significant digits, lone
 surrogates are escaped, keys are sorted.
+
+Encode strict JSON as ASCII, with ``<``, ``>`` and ``&`` escaped so that it is safe in HTML and terminals.
+
+Registry of readers for stored JSON documents; each feature registers its own.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TextIO
 
+from heedful.plugins import Registry
 from heedful.reporting.escape import encoded
 
 DIGITS = 9
@@ -68,3 +75,34 @@ def _foreign(value: Any, path: str, lost: list[str]) -> Any:
     if hasattr(value, "__fspath__"):
         return encoded(str(value))
     raise TypeError(f"{path}: expected a number, a text, a list or a mapping, got {type(value).__name__}")
+
+
+_ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\x7f": "\\u007f"}
+_LISTS = re.compile(r'("(?:units|document_fingerprints)": \[)\s+([^\[\]{}]*?)\s+\]')
+"""Long lists of plain values, which stand on one line each; no string can hold a bare quote or a line break."""
+
+
+def document_text(document: Any) -> str:
+    """Encode a JSON-compatible value as ASCII text that is safe in HTML."""
+    text = json.dumps(document, allow_nan=False, ensure_ascii=True, indent=2)
+    text = _LISTS.sub(lambda found: found[1] + " ".join(found[2].split()) + "]", text)
+    for acting, escaped in _ACTING.items():
+        text = text.replace(acting, escaped)
+    return text + "\n"
+
+
+@dataclass(frozen=True)
+class RecordReader:
+    """Functions that read and show stored documents of one schema family.
+
+    Attributes:
+        read: From its bytes and the name of its file to the record. It raises InputRejected for anything else.
+        show: Writes the record's terminal page to a stream; None stands for standard output.
+    """
+
+    read: Callable[..., Any]
+    show: Callable[[Any, TextIO | None], None]
+
+
+RECORDS: Registry[RecordReader] = Registry("records", "record reader")
+"""Family of documents, the part of their ``schema`` before the slash (``heedful.report``), to its reader."""

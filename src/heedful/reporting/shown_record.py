@@ -35,7 +35,7 @@ class ShownRecord:
 
     page_by: ClassVar[str] = ""
     html_by: ClassVar[str] = ""
-    json_by: ClassVar[str] = "heedful.reporting.pages.document:record_json"
+    json_by: ClassVar[str] = "heedful.reporting.pages.part:record_json"
 
     def one_line(self) -> str:
         """Return the text of the repr: the record's subject in a few words.

@@ -10,7 +10,6 @@ from heedful.lazy import loader
 
 if TYPE_CHECKING:
     from heedful.loading.given_sequences import as_sequences
-    from heedful.testing.collapse import assert_not_collapsed
     from heedful.testing.contract import (
         assert_attends_both_ways,
         assert_contract,
@@ -22,17 +21,26 @@ if TYPE_CHECKING:
         assert_window,
     )
     from heedful.testing.integrity import (
+        assert_attention_used,
         assert_capture_matches,
         assert_causal,
         assert_finite,
         assert_gradients_reach_attention,
+        assert_not_collapsed,
         assert_rows_sum_to_one,
     )
-    from heedful.testing.use import assert_attention_used
 
 _HOMES = {
     "heedful.loading.given_sequences": ("as_sequences",),
-    "heedful.testing.collapse": ("assert_not_collapsed",),
+    "heedful.testing.integrity": (
+        "assert_attention_used",
+        "assert_capture_matches",
+        "assert_causal",
+        "assert_finite",
+        "assert_gradients_reach_attention",
+        "assert_not_collapsed",
+        "assert_rows_sum_to_one",
+    ),
     "heedful.testing.contract": (
         "assert_attends_both_ways",
         "assert_contract",
@@ -43,14 +51,6 @@ _HOMES = {
         "assert_scale",
         "assert_window",
     ),
-    "heedful.testing.integrity": (
-        "assert_capture_matches",
-        "assert_causal",
-        "assert_finite",
-        "assert_gradients_reach_attention",
-        "assert_rows_sum_to_one",
-    ),
-    "heedful.testing.use": ("assert_attention_used",),
 }
 
 __all__ = [

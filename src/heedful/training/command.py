@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from heedful.commandline import options
-from heedful.commandline.errors import guarded
+from heedful.commandline.errors import Terminated, guarded
 from heedful.commandline.multi_process import printed_once
 from heedful.commandline.progress import progress_bar
-from heedful.commandline.signals import Terminated
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:

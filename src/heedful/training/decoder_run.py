@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Trainer, Tra
 from heedful.errors import InputRejected
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
-from heedful.loading.quiet import quiet_transformers
+from heedful.loading.model_types import quiet_transformers
 from heedful.loading.regular_file import read_small
 from heedful.loading.run_files import STATE, STATE_BYTES
 from heedful.loading.tokenizer_files import load_tokenizer
@@ -25,13 +25,11 @@ from heedful.loading.wording import escaped, reason
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 from heedful.reporting.write import move_in, private_folder, write_atomic
 from heedful.training.held_out_figures import document_losses
-from heedful.training.progress_callback import Progress, ProgressCallback
 from heedful.training.run_folder import RunFolder, step_of, write_whole
 from heedful.training.run_settings import RunSettings
-from heedful.training.run_trainer import build_trainer, training_arguments
+from heedful.training.run_trainer import Progress, ProgressCallback, build_trainer, training_arguments
 from heedful.training.saved_card import saved_card
-from heedful.training.text_split import TextSplit, split_documents
-from heedful.training.token_windows import encode, marks_of, save_texts
+from heedful.training.token_windows import TextSplit, encode, marks_of, save_texts, split_documents
 
 FIGURES = "held_out.json"
 DOCUMENTS = "held_out_documents.jsonl"

@@ -1,4 +1,9 @@
-"""Training penalty on keys whose squared norm is concentrated in few components."""
+"""Training penalty on keys whose squared norm is concentrated in few components.
+
+A Trainer for models some of whose parameters must not decay, and whose gains may.
+
+A differentiable measure of how far a vector's largest component exceeds the others.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,39 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Trainer
 
 from heedful.errors import UsageError
 from heedful.interception.unrotated import PAIRS
-from heedful.monitoring.vectors.smooth_peak_share import smooth_peak_share
-from heedful.training.table_trainer import TableTrainer
+
+
+class TableTrainer(Trainer):
+    """Trainer without weight decay for parameters whose names contain an entry of the model's ``undecayed``.
+
+    Attributes:
+        gain_weight_decay: Weight decay of the gains of the model's RMS norms; 0, as the Trainer has it, leaves them.
+    """
+
+    gain_weight_decay: float = 0.0
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Return the names of parameters with weight decay."""
+        kept = getattr(model, "undecayed", ())
+        return [name for name in super().get_decay_parameter_names(model) if not any(part in name for part in kept)]
+
+    def create_optimizer(self, *given: Any, **named: Any) -> Any:
+        """The Trainer's optimizer, with a group of its own for gains that decay."""
+        known = self.optimizer is not None
+        optimizer: Any = super().create_optimizer(*given, **named)
+        if not known and self.gain_weight_decay:
+            model: Any = self.model
+            gains = [module.weight for module in model.modules() if isinstance(module, nn.RMSNorm)]
+            for group in optimizer.param_groups:
+                group["params"] = [one for one in group["params"] if not any(one is gain for gain in gains)]
+            options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+            optimizer.add_param_group({**options, "params": gains, "weight_decay": self.gain_weight_decay})
+        return optimizer
+
 
 JOINED = ("qkv_proj", "c_attn")
 """Joint projections whose output is queries, keys, values, one after the other; the other's order differs by model."""
@@ -181,3 +214,37 @@ def _heads(module: nn.Module, path: str) -> int:
             if isinstance(getattr(place, name, None), int):
                 return int(getattr(place, name))
     raise UsageError(f"penalty: {path} does not say how many heads it has (num_heads)")
+
+
+ORDER = 8
+"""Order of the norm that stands for the maximum."""
+
+_SMALLEST = 1e-12
+"""Added to the mean square: vectors of norm 0 have a crest of 0 and a gradient of 0."""
+
+
+def smooth_peak_share(vectors: Tensor, order: int = ORDER) -> Tensor:
+    r"""Return the ratio of a high-order norm to the root mean square, for each vector.
+
+    .. math:: c_p(x) = \frac{(\operatorname{mean}_c |x_c|^p)^{1/p}}{(\operatorname{mean}_c x_c^2)^{1/2}}
+
+    Reading: 1 where all components are of one size, :math:`d^{1/2 - 1/p}` where one component is all there is; it does
+    not change with the vector's length. A direction without structure has about 1.79 (order 8, Gaussian:
+    :math:`105^{1/8}`).
+    Pitfall: it is no crest factor, which takes the maximum itself and lies between 1 and :math:`\sqrt d`.
+
+    Args:
+        vectors: ``(..., dim)``.
+        order: An even order above 2.
+
+    Returns:
+        ``(...)`` in float32 or better.
+
+    Raises:
+        ValueError: The order is odd, or not above 2.
+    """
+    if order % 2 or order <= 2:
+        raise ValueError(f"order: expected an even number above 2, got {order}")
+    wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    unit = wide * (wide.square().mean(-1, keepdim=True) + _SMALLEST).rsqrt()
+    return (unit**order).mean(-1).add(torch.finfo(unit.dtype).tiny).pow(1 / order)

@@ -11,10 +11,9 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 
 from heedful.errors import UsageError
-from heedful.training.model.attention.variants import VARIANTS
+from heedful.training.model.attention.softmax import VARIANTS
 from heedful.training.model.decoder import HeedfulDecoderForCausalLM
-from heedful.training.model.decoder_config import HeedfulDecoderConfig
-from heedful.training.model.presets import PRESETS
+from heedful.training.model.decoder_config import PRESETS, HeedfulDecoderConfig
 from heedful.training.token_windows import build_tokenizer
 
 FREE = ("save_every", "kept", "device", "trackers", "track_every")
@@ -32,10 +31,10 @@ class RunSettings:
     """Settings of one training run.
 
     Attributes:
-        preset: Name of the model's sizes, a key of ``heedful.training.model.presets.PRESETS``.
+        preset: Name of the model's sizes, a key of ``heedful.training.model.decoder_config.PRESETS``.
         steps: Steps of the optimiser.
         seed: Seed of the weights, of the split and of the order of windows.
-        attention: Attention variant, a key of ``heedful.training.model.attention.variants.VARIANTS``.
+        attention: Attention variant, a key of ``heedful.training.model.attention.softmax.VARIANTS``.
         qk_norm: Whether queries and keys are normalised.
         tied: Whether the head is the embedding.
         vocabulary: Tokens of the tokenizer that is learnt; None for the preset's.

@@ -11,7 +11,7 @@ from tests.cases import CASES, UNSUPPORTED, attention_call
 from tests.labels import key_groups
 from tests.tolerances import assert_close, tolerances
 
-from heedful.attention.engines import kernels
+from heedful.attention.engines import spans as spans_module
 from heedful.attention.engines.dense import dense
 from heedful.attention.engines.fused import fused
 from heedful.attention.engines.measure import measure
@@ -57,13 +57,13 @@ def test_the_text_of_every_refusal(rules: dict[str, Any], extras: Extras | None,
 
 
 def test_other_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(kernels.KERNELS, "cpu")
+    monkeypatch.delitem(spans_module.KERNELS, "cpu")
     with pytest.raises(UnsupportedByEngine, match="device 'cpu': no kernel here"):
         fused(attention_call())
 
 
 def test_a_build_without_the_operator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels.CpuFlash, "operator", "_no_such_operator")
+    monkeypatch.setattr(spans_module.CpuFlash, "operator", "_no_such_operator")
     with pytest.raises(UnsupportedByEngine, match="no kernel here"):
         fused(attention_call())
 

@@ -11,7 +11,7 @@ from tests.cases import LENGTH, attention_call, document_ids, real_tokens
 from torch import Tensor
 
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.fused_groups import add_groups
+from heedful.attention.engines.fused import add_groups
 from heedful.attention.engines.groups import Groups
 from heedful.attention.engines.measure import ENGINES, measure
 from heedful.attention.engines.moments import Extras, RowMoments

@@ -7,18 +7,20 @@ import json
 import pytest
 
 from heedful.errors import UsageError
-from heedful.evaluation.calibration.bounds import bound_rates
-from heedful.evaluation.calibration.calibrate import Calibration, CalibrationPlan, calibrate
-from heedful.evaluation.calibration.claims import WITHOUT_TEST, experiments_of
-from heedful.evaluation.calibration.correlation import correlation_rates
-from heedful.evaluation.calibration.faults import FAULTS, fault_rates
+from heedful.evaluation.calibration.calibrate import (
+    WITHOUT_TEST,
+    Calibration,
+    CalibrationPlan,
+    bound_rates,
+    calibrate,
+    experiments_of,
+)
+from heedful.evaluation.calibration.faults import FAULTS, correlation_rates, fault_rates, seed_answers
 from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates, tiny_model
-from heedful.evaluation.calibration.losses import loss_rates
+from heedful.evaluation.calibration.losses import ablation_rates, loss_rates, sequential_rates
+from heedful.evaluation.calibration.planted_study import IID, World, planted_call, zipf_ids
 from heedful.evaluation.calibration.rate import Rate
-from heedful.evaluation.calibration.seed_rules import seed_answers
-from heedful.evaluation.calibration.sequential import ablation_rates, sequential_rates
 from heedful.evaluation.calibration.table import lines, to_document
-from heedful.evaluation.calibration.world import IID, World, planted_call, zipf_ids
 from heedful.evaluation.registry import CHECKS
 
 CHEAP = ("concentration_keeps_with_length", "diversity_tracks_concentration", "mass_by_distance")

@@ -10,9 +10,8 @@ from heedful.attention.engines.dense import dense_weights
 from heedful.attention.engines.moments import Extras
 from heedful.attention.engines.tiled import tiled
 from heedful.evaluation.calibration.intervals import interval_rates
-from heedful.evaluation.calibration.planted_study import planted_study
+from heedful.evaluation.calibration.planted_study import FLAT, KEYS, World, planted_call, planted_study, zipf_ids
 from heedful.evaluation.calibration.rate import Rate
-from heedful.evaluation.calibration.world import FLAT, KEYS, World, planted_call, zipf_ids
 from heedful.evaluation.study import Study
 from heedful.inference.interval import student_t
 

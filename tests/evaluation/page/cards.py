@@ -10,8 +10,7 @@ from typing import Any
 
 from tests.evaluation.page import factory
 
-from heedful.evaluation.cards import Cards, HeadCard, Picture, Strongest
-from heedful.evaluation.result import Report
+from heedful.evaluation.result import Cards, HeadCard, Picture, Report, Strongest
 
 DISTANCES = ("0", "1", "2-3", "4+")
 

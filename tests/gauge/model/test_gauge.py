@@ -19,7 +19,7 @@ from heedful.gauge.model.attention.gauge_kl import canonical
 from heedful.gauge.model.gauge import GaugeForCausalLM, GaugeModel
 from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.loading.loaded_model import load_model
-from heedful.training.model.arguments import CACHE
+from heedful.training.model.language_head import CACHE
 
 COVARIANCES = ("isotropic", "diagonal", "full", "token")
 """Forms of covariance; ``token`` is diagonal in the token's own frame."""

@@ -15,7 +15,7 @@ from heedful.attention.registry import STATISTICS
 from heedful.errors import HeedfulError
 from heedful.interception.interceptors.huggingface import _eager_of
 from heedful.interception.session import Session, capture
-from heedful.training.model.arguments import CACHE
+from heedful.training.model.language_head import CACHE
 
 TABLE = transformers.modeling_utils.AttentionInterface._global_mapping
 LAYERS = dict.fromkeys(MET, 2) | {"albert": 3}

@@ -18,7 +18,7 @@ from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept
 from heedful.interception.replace import replace
 from heedful.interception.session import capture
-from heedful.training.model.arguments import CACHE
+from heedful.training.model.language_head import CACHE
 
 OLD: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 1}
 GPT: dict[str, Any] = {**OLD, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}

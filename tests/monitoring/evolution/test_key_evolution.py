@@ -6,10 +6,8 @@ import pytest
 from tests.monitoring.evolution import tables
 
 from heedful.errors import InputRejected, UsageError
-from heedful.monitoring.evolution.change import changes, directions
-from heedful.monitoring.evolution.correlation import correlation
 from heedful.monitoring.evolution.figures import key_report
-from heedful.monitoring.evolution.pairs import entropy_pairs
+from heedful.monitoring.evolution.pairs import changes, correlation, directions, entropy_pairs
 from heedful.monitoring.evolution.paragraphs import _share_without_structure
 from heedful.monitoring.evolution.rows import key_rows, parsed_groups, rows_of, run_table
 

@@ -13,7 +13,7 @@ from heedful.monitoring.page.charts import _labels, key_chart
 from heedful.monitoring.page.saving import save_key_figures
 from heedful.monitoring.page.watch_page import watch_page
 from heedful.reporting.drawing import svg
-from heedful.reporting.pages.terminal import page_text
+from heedful.reporting.pages.html import page_text
 
 
 def pictures(page: str) -> list[str]:

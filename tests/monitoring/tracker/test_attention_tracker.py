@@ -14,7 +14,7 @@ from transformers.modeling_utils import AttentionInterface
 from heedful.errors import OutputError, UsageError
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 from heedful.monitoring.tracker.table import TrackTable, read_table
-from heedful.monitoring.vectors.sample import Sample
+from heedful.monitoring.vectors.vectors import Sample
 
 
 def hooks(model: nn.Module) -> int:

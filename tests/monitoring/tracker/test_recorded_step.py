@@ -18,7 +18,7 @@ from heedful.interception.intercept import intercept
 from heedful.monitoring.tracker.attention_tracker import AttentionTracker
 from heedful.monitoring.tracker.layer import attention_sums, brief_sums, largest_logit, strongest_mass
 from heedful.monitoring.tracker.table import read_table
-from heedful.monitoring.vectors.sample import Sample
+from heedful.monitoring.vectors.vectors import Sample
 
 HEADS = ("max_logit", "row_entropy", "entropy_min", "concentration", "sink_mass", "strongest_mass", "is_sink")
 VECTORS = ("norm_mean", "global_max", "effective_rank")

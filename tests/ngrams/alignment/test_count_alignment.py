@@ -17,13 +17,12 @@ from heedful.loading.sequences import TokenBatch
 from heedful.ngrams.alignment import count_alignment
 from heedful.ngrams.alignment.count_alignment import align
 from heedful.ngrams.alignment.page import FIGURES, alignment_page
-from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.derivation.row_alignment import row_alignment
+from heedful.ngrams.derivation.row_alignment import expected_rows, row_alignment
 from heedful.ngrams.derivation.table import NgramTable
 from heedful.reporting.drawing import svg
-from heedful.reporting.pages.terminal import page_text
+from heedful.reporting.pages.html import page_text
 
 TEXT = characters(14_000)
 SIZE = int(TEXT.max()) + 1

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from heedful.loading.corpus import Piece, TextFile, TokenPiece
-from heedful.loading.fingerprint import fingerprint
-from heedful.ngrams.counting.folder import MANIFEST
-from heedful.ngrams.counting.manifest import SEAL, seal_of
-from heedful.ngrams.counting.table import CountTable
+from heedful.loading.token_encoder import fingerprint
+from heedful.ngrams.counting.manifest import MANIFEST, SEAL, seal_of
+from heedful.ngrams.counting.reading import CountTable
 
 
 def tokenizer_text(size: int) -> str:

@@ -17,11 +17,11 @@ from heedful.app import app
 from heedful.errors import InputRejected, OutputError, UsageError
 from heedful.loading.corpus import Piece, TokenPiece
 from heedful.loading.text_corpus import TextCorpus
-from heedful.ngrams.counting import counting, merge
+from heedful.ngrams.counting import counting
 from heedful.ngrams.counting.counting import CountSettings, count
-from heedful.ngrams.counting.folder import place_of
-from heedful.ngrams.counting.grouped_sum import ENGINES, polars_sum
+from heedful.ngrams.counting.manifest import place_of
 from heedful.ngrams.counting.reading import read_counts
+from heedful.ngrams.counting.shard import ENGINES, polars_sum
 
 DOCUMENTS = material.zipf(40, 30, 20)
 SETTINGS = CountSettings(n=(1, 2, 3), skips=(0, 1, 3))
@@ -68,8 +68,8 @@ def test_documents_without_a_token_are_none(tmp_path: Path) -> None:
 
 def test_a_large_table_is_merged_in_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count(material.Numbers(DOCUMENTS, 4), material.Codes(20), tmp_path / "whole", SETTINGS)
-    monkeypatch.setattr(merge, "RANGE_ROWS", 100)
-    monkeypatch.setattr(merge, "_STEP", 10)
+    monkeypatch.setattr(counting, "RANGE_ROWS", 100)
+    monkeypatch.setattr(counting, "_STEP", 10)
     count(material.Numbers(DOCUMENTS, 4), material.Codes(20), tmp_path / "ranges", SETTINGS)
     whole, ranged = read_counts(tmp_path / "whole"), read_counts(tmp_path / "ranges")
     assert len(ranged.facts(3, 0).files) > 3 and len(whole.facts(3, 0).files) == 1

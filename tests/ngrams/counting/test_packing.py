@@ -8,7 +8,7 @@ from tests.oracles import ngram_loops as loops
 from heedful.errors import UsageError
 from heedful.loading.corpus import TokenPiece
 from heedful.ngrams.counting.packing import Tokens, bits_of, check_fits, count_pairs, pack, unpack
-from heedful.ngrams.counting.table import CountTable
+from heedful.ngrams.counting.reading import CountTable
 
 
 def tokens_of(documents: list[list[int]]) -> Tokens:

@@ -10,7 +10,7 @@ from tests.ngrams.derivation.texts import characters, counted
 from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation import decomposition, factors
 from heedful.ngrams.derivation.affinities import Affinity, affinity
-from heedful.ngrams.derivation.factors import factorised, frequency_weights
+from heedful.ngrams.derivation.factors import SharedFactors, factorised, frequency_weights
 from heedful.ngrams.derivation.table import NgramTable
 
 TABLE = counted(characters(20_000))
@@ -85,3 +85,91 @@ def test_many_contexts_of_few_tokens_are_not_held_densely(monkeypatch: pytest.Mo
 def test_a_rank_under_one_is_refused() -> None:
     with pytest.raises(UsageError, match="came 0"):
         factorised(affinity("normalised", TABLE), 0)
+
+
+SHARED_TABLE, OTHER = counted(characters(6_000)), counted(characters(3_000))
+
+
+@pytest.fixture
+def worked_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Ranks that were decomposed for."""
+    ranks: list[int] = []
+    whole = factors.triplets_of
+
+    def noted(matrix: object, rank: int, *rest: object) -> object:
+        ranks.append(rank)
+        return whole(matrix, rank, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(factors, "triplets_of", noted)
+    return ranks
+
+
+def test_a_smaller_rank_is_read_off_a_larger_one(worked_out: list[int]) -> None:
+    matrix, weights, shared = (
+        affinity("log_probability", SHARED_TABLE),
+        frequency_weights(SHARED_TABLE),
+        SharedFactors(1 << 30),
+    )
+    by_rank = {rank: factorised(matrix, rank, weights) for rank in (8, 3)}
+    worked_out.clear()
+    for rank in (8, 3, 8, 3):
+        found, alone = shared.factors("log_probability", [SHARED_TABLE], matrix, rank, weights), by_rank[rank]
+        np.testing.assert_array_equal(found.left, alone.left)
+        np.testing.assert_array_equal(found.right, alone.right)
+        assert found.report.asked == rank and found.report.energy == alone.report.energy
+    assert worked_out == [8]
+    shared.factors("log_probability", [SHARED_TABLE], matrix, 9, weights)
+    assert worked_out == [8, 9]
+
+
+def test_other_tables_names_and_weights_are_other_matrices(worked_out: list[int]) -> None:
+    shared = SharedFactors(1 << 30)
+    cases = (
+        (SHARED_TABLE, "pmi", None),
+        (OTHER, "pmi", None),
+        (SHARED_TABLE, "ppmi", None),
+        (SHARED_TABLE, "pmi", frequency_weights(SHARED_TABLE)),
+    )
+    alone = [factorised(affinity(name, table), 2, weights) for table, name, weights in cases]
+    worked_out.clear()
+    for (table, name, weights), one in zip(cases, alone, strict=True):
+        found = shared.factors(name, [table], affinity(name, table), 2, weights)
+        np.testing.assert_array_equal(found.left, one.left)
+    assert worked_out == [2, 2, 2, 2]
+
+
+def test_what_was_used_last_stays(worked_out: list[int]) -> None:
+    matrices = {name: affinity(name, SHARED_TABLE) for name in ("pmi", "ppmi", "probability")}
+    size = 2 * SHARED_TABLE.vocabulary**2 * 8
+    shared = SharedFactors(2 * size)
+    for name in ("pmi", "ppmi", "pmi", "probability", "pmi"):
+        shared.factors(name, [SHARED_TABLE], matrices[name], 2, None)
+    assert len(worked_out) == 3
+    shared.factors("ppmi", [SHARED_TABLE], matrices["ppmi"], 2, None)
+    assert len(worked_out) == 4
+
+
+def test_without_room_nothing_is_kept(worked_out: list[int]) -> None:
+    shared, matrix = SharedFactors(), affinity("pmi", SHARED_TABLE)
+    for _ in range(2):
+        shared.factors("pmi", [SHARED_TABLE], matrix, 2, None)
+    assert worked_out == [2, 2]
+
+
+def test_what_reads_embeddings_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    whole = factors.reader
+    monkeypatch.setattr(factors, "reader", lambda name, *rest: asked.append(name) or whole(name, *rest))
+    draw = np.random.default_rng(0)
+    fed, other, factor = (draw.standard_normal((40, 6)) for _ in range(3))
+    shared = SharedFactors(2 * fed.nbytes)
+    for rows, name in ((fed, "transpose"), (other, "transpose"), (fed, "transpose")):
+        np.testing.assert_array_equal(shared.reading(name, rows)(factor), rows.T @ factor)
+    assert len(asked) == 2
+    np.testing.assert_allclose(shared.reading("pseudo_inverse", fed)(factor), np.linalg.pinv(fed) @ factor)
+    shared.reading("transpose", fed)
+    assert len(asked) == 3
+    shared.reading("transpose", other)
+    assert len(asked) == 4
+    SharedFactors().reading("transpose", fed)
+    assert len(asked) == 5

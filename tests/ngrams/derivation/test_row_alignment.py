@@ -8,13 +8,12 @@ from scipy.special import log_softmax
 from tests.ngrams.derivation.texts import characters, counted
 
 from heedful.ngrams.derivation.affinities import affinity
+from heedful.ngrams.derivation.calibrated import best_temperature
 from heedful.ngrams.derivation.embeddings import embedding
 from heedful.ngrams.derivation.encoder import encoded
-from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.factors import factorised, frequency_weights
-from heedful.ngrams.derivation.row_alignment import row_alignment
+from heedful.ngrams.derivation.row_alignment import expected_rows, row_alignment
 from heedful.ngrams.derivation.table import NgramTable
-from heedful.ngrams.derivation.temperature import best_temperature
 
 LENGTH = 32
 ROWS = np.arange(1, LENGTH)

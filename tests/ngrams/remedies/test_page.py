@@ -8,17 +8,15 @@ from dataclasses import replace
 import pytest
 from tests.ngrams.remedies.test_suite import FITTING, GROUND, MEASURED, TABLES
 
-from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import Effect
 from heedful.ngrams.remedies.page import remedy_page
-from heedful.ngrams.remedies.page_verdict import remedy_verdict
+from heedful.ngrams.remedies.page_models import remedy_verdict
 from heedful.ngrams.remedies.record import AblationSuite, GivenModel, LearntEmbeddings
 from heedful.ngrams.remedies.running import run_ablations
 from heedful.ngrams.remedies.suite import ablation_suite
-from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import chosen
-from heedful.reporting.pages.document import record_json
-from heedful.reporting.pages.html import page_html
-from heedful.reporting.pages.terminal import page_text
+from heedful.ngrams.remedies.variant import Material, chosen
+from heedful.reporting.pages.html import page_html, page_text
+from heedful.reporting.pages.part import record_json
 
 
 def with_models(record: AblationSuite) -> AblationSuite:

@@ -10,13 +10,11 @@ import pytest
 from tests.ngrams.derivation.texts import characters, counted
 
 from heedful.errors import InputRejected, UsageError
-from heedful.ngrams.derivation.expected import expected_rows
-from heedful.ngrams.remedies.losses import head_losses
+from heedful.ngrams.derivation.row_alignment import expected_rows
 from heedful.ngrams.remedies.record import Remedy
-from heedful.ngrams.remedies.running import run_ablations
+from heedful.ngrams.remedies.running import head_losses, run_ablations
 from heedful.ngrams.remedies.suite import ablation_suite
-from heedful.ngrams.remedies.text import Material, Pieces, parted
-from heedful.ngrams.remedies.variant import RemedyContext, chosen
+from heedful.ngrams.remedies.variant import Material, Pieces, RemedyContext, chosen, parted
 
 LENGTH, SIZE = 10, 12
 TEXT = characters(9_000) % SIZE

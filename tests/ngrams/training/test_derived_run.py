@@ -26,12 +26,12 @@ from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.encoder import layer_normalised
+from heedful.ngrams.derivation.model.arms import relink
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
-from heedful.ngrams.derivation.model.linking import relink
 from heedful.ngrams.training.run_settings import DerivedRunSettings
 from heedful.training.decoder_run import train_decoder
 from heedful.training.run_folder import RunFolder
-from heedful.training.text_split import split_documents
+from heedful.training.token_windows import split_documents
 
 SIZES = "width=64 head_dim=16 inner=32 layers=2 heads=2 furthest=1"
 SETTINGS = DerivedRunSettings(

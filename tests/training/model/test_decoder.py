@@ -22,11 +22,9 @@ from transformers import (
 
 import heedful
 from heedful.loading.loaded_model import load_model
-from heedful.training.model.attention.softmax import SoftmaxAttention
-from heedful.training.model.attention.variants import VARIANTS
+from heedful.training.model.attention.softmax import VARIANTS, SoftmaxAttention
 from heedful.training.model.decoder import HeedfulDecoderForCausalLM, HeedfulDecoderModel
-from heedful.training.model.decoder_config import HeedfulDecoderConfig
-from heedful.training.model.presets import PRESETS
+from heedful.training.model.decoder_config import PRESETS, HeedfulDecoderConfig
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,

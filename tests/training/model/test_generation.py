@@ -13,9 +13,9 @@ from transformers.utils import logging
 
 from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
-from heedful.training.model.arguments import CACHE, CACHE_NAMES
-from heedful.training.model.attention.variants import VARIANTS
+from heedful.training.model.attention.softmax import VARIANTS
 from heedful.training.model.decoder_config import HeedfulDecoderConfig
+from heedful.training.model.language_head import CACHE, CACHE_NAMES
 
 NEW = 6
 START = 7

@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 
 from heedful.errors import InputRejected, UsageError
-from heedful.training.sweeps import recipes as registry
+from heedful.training.sweeps import recipe as registry
 from heedful.training.sweeps.claim import ClaimLost, Held, claimed
 from heedful.training.sweeps.folder import State, SweepFolder
-from heedful.training.sweeps.measured import RunMeasure, read_measured, save_measured
 from heedful.training.sweeps.one_run import make_run
+from heedful.training.sweeps.own_recipes import RandomAttention, random_attention
 from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
-from heedful.training.sweeps.random_attention import RandomAttention, random_attention
-from heedful.training.sweeps.recipe import SweepRecipe, Workplace
+from heedful.training.sweeps.recipe import RunMeasure, SweepRecipe, Workplace, read_measured, save_measured
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]}\nseeds: [0, 1]\n"
 

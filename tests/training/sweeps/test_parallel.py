@@ -17,11 +17,11 @@ from heedful.errors import UsageError
 from heedful.training.sweeps import parallel
 from heedful.training.sweeps.claim import claimed
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
-from heedful.training.sweeps.measured import RunMeasure, save_measured
 from heedful.training.sweeps.one_run import make_run
 from heedful.training.sweeps.parallel import Share, View, run_command, run_sweep
 from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
+from heedful.training.sweeps.recipe import RunMeasure, save_measured
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]}\nseeds: [0, 1, 2]\n"
 FINISH = 'import pathlib, sys; p = pathlib.Path(sys.argv[1]) / "measures.json"; \

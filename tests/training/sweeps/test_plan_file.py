@@ -9,8 +9,8 @@ import pytest
 from tests.places import DOCS
 
 from heedful.errors import HeedfulError, InputRejected, UsageError
+from heedful.training.sweeps.command import PLANS, packaged_plan
 from heedful.training.sweeps.folder import SweepFolder
-from heedful.training.sweeps.packaged import PLANS, packaged_plan
 from heedful.training.sweeps.plan import MOST_RUNS, SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
 

@@ -13,11 +13,10 @@ from scipy import stats
 
 from heedful.errors import UsageError
 from heedful.training.sweeps.folder import SweepFolder
-from heedful.training.sweeps.measured import RunMeasure, save_measured
-from heedful.training.sweeps.page import page_lines
 from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
-from heedful.training.sweeps.result import Result, read_sweep
+from heedful.training.sweeps.recipe import RunMeasure, save_measured
+from heedful.training.sweeps.result import WIDTH, Result, _row, page_lines, read_sweep
 
 PLAN = "recipe: random_attention\naxes: {dim: [2, 4], keys: [8]}\nseeds: [0, 1, 2]\n"
 LOSS = {2: [1.0, 2.0, 4.0], 4: [1.5, 2.5, 4.6]}
@@ -150,3 +149,23 @@ def test_files_hold_the_same_and_formulas_are_text(tmp_path: Path) -> None:
     assert polars.read_parquet(tmp_path / "table.parquet").equals(result.table)
     text = (tmp_path / "table.csv").read_text()
     assert ",'=1+1," in text and len(text.splitlines()) == len(result.table) + 1
+
+
+@pytest.mark.parametrize(
+    "label", ["4", "a label of exactly 24 ch", "kappa_rule=calibrated token_frames=learned seed=3"]
+)
+@pytest.mark.parametrize("size", [1.0, -0.00018812345, 123456.7])
+def test_no_row_is_wider_than_the_page(label: str, size: float) -> None:
+    numbers = {"mean": size, "low": 1.0123 * size, "high": -1.0456 * size}
+    against = {"against_first": size, "against_low": -1.0178 * size, "against_high": 1.0221 * size}
+    lines = _row(label, numbers | against)
+    assert max(map(len, lines)) <= WIDTH
+    message = " ".join(" ".join(lines).split())
+    assert message.startswith(label) and f"{size:.4g} [" in message and f"| {size:.3g} [" in message
+
+
+def test_what_fits_stays_on_one_line() -> None:
+    nothing = {"against_low": None, "against_high": None}
+    assert _row("4", {"mean": 0.5, "low": 0.4, "high": 0.6, "against_first": 0.1} | nothing) == [
+        f"  {'4':<24} {'0.5 [0.4, 0.6]':<27} | 0.1 (one seed)"
+    ]

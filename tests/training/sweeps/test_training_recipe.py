@@ -14,11 +14,11 @@ import pytest
 from heedful.monitoring.tracker.table import read_table
 from heedful.training.run_folder import RunFolder
 from heedful.training.sweeps.folder import State, SweepFolder
-from heedful.training.sweeps.measured import read_measured
 from heedful.training.sweeps.one_run import make_run
 from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
-from heedful.training.sweeps.stopwatch import Stopwatch, memory_peak
+from heedful.training.sweeps.recipe import read_measured
+from heedful.training.sweeps.training_recipe import Stopwatch, memory_peak
 
 PLAN = """recipe: decoder
 fixed: {steps: %d, save_every: %d, batch: 2, length: 16, vocabulary: 270, learning_rate: 1e-2}
@@ -101,7 +101,9 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
 
 def test_times_are_those_of_the_process_that_took_most_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.5, 1.5, 2.5, 103.5, 104.5, 200.0, 209.0])
-    monkeypatch.setattr("heedful.training.sweeps.stopwatch.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(
+        "heedful.training.sweeps.training_recipe.time", SimpleNamespace(perf_counter=lambda: next(clock))
+    )
     first = Stopwatch(tmp_path / "timing.json")
     for step in range(1, 6):
         first.step(step, 5)

@@ -13,8 +13,7 @@ from scipy.special import log_softmax
 from heedful.attention.engines.points import logits_of
 from heedful.interception.event import AttentionEvent
 from heedful.interception.intercept import intercept, unwatched
-from heedful.ngrams.derivation.expected import expected_rows
-from heedful.ngrams.derivation.row_alignment import RowAlignment, row_alignment
+from heedful.ngrams.derivation.row_alignment import RowAlignment, expected_rows, row_alignment
 from heedful.ngrams.derivation.table import NgramTable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import polars
 from scipy.special import entr, softmax
 
-from heedful.loading.learnt_tokenizer import seed_tokenizer
+from heedful.loading.token_encoder import seed_tokenizer
 from heedful.ngrams.derivation.affinities import affinity
 from heedful.reporting.write import write_atomic
 from reproductions.counts.attending import content_logits, expectations, layer_logits

@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from heedful.ngrams.derivation.affinities import affinity
+from heedful.ngrams.derivation.calibrated import best_temperature
 from heedful.ngrams.derivation.embeddings import embedding
 from heedful.ngrams.derivation.encoder import encoded
 from heedful.ngrams.derivation.factors import factorised, frequency_weights
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES
 from heedful.ngrams.derivation.table import NgramTable
-from heedful.ngrams.derivation.temperature import best_temperature
 from reproductions.counts.attending import agreement, causal, content_logits, expectations, layer_logits
 from reproductions.counts.rows import Row, rows_of
 from reproductions.counts.samples import CountSample

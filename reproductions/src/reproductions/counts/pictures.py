@@ -10,16 +10,15 @@ import numpy as np
 
 from heedful.inference.interval import Interval
 from heedful.ngrams.derivation.recipe import RECIPES
-from heedful.ngrams.explanation.page_figures import (
+from heedful.ngrams.explanation.page import (
     entropy_and_ceiling,
     expected_and_actual,
     scale_effects,
     singular_values,
     skill_by_head,
 )
-from heedful.reporting.drawing import Drawn
+from heedful.reporting.drawing import Drawn, save_drawn
 from heedful.reporting.figure import Figure
-from heedful.reporting.figure_files import save_drawn
 from reproductions.counts.measuring import PICTURED
 from reproductions.counts.sweeping import PUBLISHED, SCALES
 from reproductions.counts.tables import by_unit, over_units, skill

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from heedful.errors import InputRejected
-from heedful.loading.learnt_tokenizer import seed_tokenizer
 from heedful.loading.text_corpus import TextCorpus
-from heedful.loading.token_encoder import TokenEncoder
+from heedful.loading.token_encoder import TokenEncoder, seed_tokenizer
 from heedful.ngrams.counting.counting import CountSettings, count
 from heedful.ngrams.counting.reading import Counts, read_counts
 from heedful.ngrams.derivation.recipe import RECIPES

@@ -11,7 +11,7 @@ import polars
 from heedful.errors import InputRejected
 from heedful.reporting.write import write_atomic
 from heedful.training.sweeps.folder import SweepFolder
-from heedful.training.sweeps.over_documents import DOCUMENTS, TRAINED
+from heedful.training.sweeps.table import DOCUMENTS, TRAINED
 
 LOSSES, DRIFT = "trained_losses", "trained_drift"
 """Names of the tables. Losses: ``cell, seed, document, loss`` in nats a token; drift: ``cell, seed`` and the columns

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
+from heedful.training.sweeps.command import packaged_plan
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.one_run import make_run
-from heedful.training.sweeps.packaged import packaged_plan
 from heedful.training.sweeps.plan_file import read_plan
 from heedful.training.sweeps.result import read_sweep
 from reproductions.writing import write_table

@@ -7,11 +7,10 @@ from typing import Any
 
 import polars
 
-from heedful.gauge.crowding import simulated_concentration
+from heedful.gauge.belief_measures import simulated_concentration
 from heedful.gauge.page_spins import LEAST, MOST, expected_and_found, spin_by_rule
-from heedful.reporting.drawing import Drawn
+from heedful.reporting.drawing import Drawn, save_drawn
 from heedful.reporting.figure import Figure
-from heedful.reporting.figure_files import save_drawn
 from reproductions.evidence import Measurements, NotMeasured
 from reproductions.gauge.tables import LABELS, by_seed, over_seeds
 

@@ -33,7 +33,7 @@ def measure_heads(model: nn.Module, windows: Sequence[Sequence[int]], out: Path)
         UsageError: There are too few windows for one batch.
     """
     from heedful.monitoring.tracker.attention_tracker import AttentionTracker
-    from heedful.monitoring.vectors.sample import Sample
+    from heedful.monitoring.vectors.vectors import Sample
 
     batches = [windows[start : start + SEQUENCES] for start in range(0, SEQUENCES * BATCHES, SEQUENCES)]
     full = [torch.tensor(batch) for batch in batches if len(batch) == SEQUENCES]

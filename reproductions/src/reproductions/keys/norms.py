@@ -10,7 +10,7 @@ import polars
 
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
-from heedful.monitoring.evolution.correlation import correlation, spearman
+from heedful.monitoring.evolution.pairs import correlation, spearman
 from reproductions.deciding import above, below, beside, identity, within
 from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables

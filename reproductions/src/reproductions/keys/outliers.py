@@ -10,7 +10,7 @@ from scipy.stats import norm as gaussian
 
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
-from heedful.monitoring.evolution.correlation import correlation
+from heedful.monitoring.evolution.pairs import correlation
 from reproductions.deciding import above, below, beside
 from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables

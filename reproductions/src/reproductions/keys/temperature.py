@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval, student_t
-from heedful.monitoring.evolution.correlation import Measure, correlation, pearson, spearman
+from heedful.monitoring.evolution.pairs import Measure, correlation, pearson, spearman
 from reproductions.deciding import above, below, beside, identity
 from reproductions.evidence import Measurements, NotMeasured
 from reproductions.keys import tables

@@ -6,7 +6,7 @@ import numpy as np
 
 from heedful.evaluation.result import Finding
 from heedful.inference.interval import Interval
-from heedful.monitoring.evolution.correlation import correlation, spearman
+from heedful.monitoring.evolution.pairs import correlation, spearman
 from reproductions.deciding import above, below, beside
 from reproductions.evidence import Measurements
 from reproductions.literature.tables import DECODER, claimed, mean, measured, share, values

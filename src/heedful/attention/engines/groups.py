@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from heedful.attention.call import AttentionCall
-from heedful.attention.packing import numbered
+from heedful.attention.visibility import numbered
 from heedful.errors import CallError
 
 MOST_GROUPS = 256

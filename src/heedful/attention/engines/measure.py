@@ -16,8 +16,7 @@ from heedful.attention.engines.fused import fused
 from heedful.attention.engines.groups import Groups
 from heedful.attention.engines.moments import Extras, Moments
 from heedful.attention.engines.tiled import tiled
-from heedful.attention.given_tensors import tensor_of
-from heedful.attention.visibility import Visibility, causal, visibility_of
+from heedful.attention.visibility import Visibility, causal, tensor_of, visibility_of
 from heedful.errors import CallError, UsageError
 
 ENGINES: dict[str, Callable[[AttentionCall, Extras | None], Moments]] = {

@@ -16,13 +16,11 @@ from torch import Tensor
 
 from heedful.attention.axes import LAGS, LOCAL_DISTANCE
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.blocks import BlockPart, Scratch, Tail, plan, without_autocast
+from heedful.attention.engines.blocks import UNSEEN, BlockPart, Scratch, Tail, plan, without_autocast
 from heedful.attention.engines.gathered import LN2, SUMS, Gathered
 from heedful.attention.engines.groups import GroupLabels
-from heedful.attention.engines.layout import UNSEEN
 from heedful.attention.engines.moments import Extras, Moments
-from heedful.attention.engines.one_block import fits_one_block, in_one_block
-from heedful.attention.engines.tiled_extras import distance_mass, group_moments, log_contrast
+from heedful.attention.engines.one_block import distance_mass, fits_one_block, group_moments, in_one_block, log_contrast
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,10 @@
-"""Run all simulations of a calibration plan, as ``heedful lab calibrate`` does."""
+"""Run all simulations of a calibration plan, as ``heedful lab calibrate`` does.
+
+Simulate how often confidence intervals of loss differences miss the true mean, for each side and number of
+documents.
+
+The simulation that calibrates each claim, or the reason why a claim has none.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +14,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+import numpy as np
+
 from heedful.errors import UsageError
-from heedful.evaluation.calibration.bounds import bound_rates
-from heedful.evaluation.calibration.claims import WITHOUT_TEST
-from heedful.evaluation.calibration.correlation import CLAIM as CORRELATION
-from heedful.evaluation.calibration.correlation import LAYERS, NOISE, correlation_rates
-from heedful.evaluation.calibration.faults import fault_rates
-from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates
-from heedful.evaluation.calibration.intervals import interval_rates
-from heedful.evaluation.calibration.losses import SKEW, loss_rates
-from heedful.evaluation.calibration.planted_study import planted_call_of
+from heedful.evaluation.calibration.faults import CLAIM as CORRELATION
+from heedful.evaluation.calibration.faults import FAULTS, LAYERS, NOISE, correlation_rates, fault_rates, seed_answers
+from heedful.evaluation.calibration.fresh import ARCHITECTURES, EXACT, LEARNED, fresh_rates
+from heedful.evaluation.calibration.intervals import AT_MARGIN, LABELLED, interval_rates
+from heedful.evaluation.calibration.losses import CLAIM_OF, SKEW, ablation_rates, loss_rates, noise_of, sequential_rates
+from heedful.evaluation.calibration.planted_study import FLAT, FOLLOWS, IID, KEYS, POINTED, planted_call_of
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, pooled
 from heedful.evaluation.calibration.screened import screened_rates
-from heedful.evaluation.calibration.seed_rules import seed_answers
-from heedful.evaluation.calibration.sequential import ablation_rates, sequential_rates
-from heedful.evaluation.calibration.world import FLAT, FOLLOWS, IID, KEYS, POINTED
 from heedful.evaluation.registry import CHECKS
+from heedful.inference.skewness import skew_t
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 WORLDS = (IID, KEYS, FLAT, POINTED, FOLLOWS)
@@ -240,3 +243,60 @@ def _answers(plan: CalibrationPlan) -> Iterator[Answers]:
                         yield Answers(
                             rule=rule, world=world.name, length=length, causal=hides, count=yes[rule], trials=trials
                         )
+
+
+CLAIM = "loss differences"
+DOCUMENTS = (16, 32, 64, 128, 256, 512)
+
+
+def bound_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
+    """Simulate how often the confidence interval lies wholly below the true mean (risks a false "unused") or wholly
+    above it (risks a false PASS), for each number of documents.
+
+    Args:
+        shape: A name of ``losses.SKEW``.
+        trials: Samples of each number of documents.
+        seed: Seed.
+    """
+    random = np.random.default_rng(seed)
+    for documents in DOCUMENTS:
+        interval = skew_t(noise_of(shape, random, (documents, trials)))
+        beyond = {"above": np.asarray(interval.high) < 0, "below": np.asarray(interval.low) > 0}
+        for side, missed in beyond.items():
+            yield Rate(
+                claim=CLAIM, event=f"true mean {side} the interval", world=f"{shape}, {documents} documents",
+                count=int(missed.sum()), trials=trials, nominal=0.025,
+            )  # fmt: skip
+
+
+_EXACT = "exact, and of models with beliefs alone, which need an extra: its own tests plant the fault"
+
+WITHOUT_TEST = {
+    "divergence_is_proper": _EXACT,
+    "global_rotation_is_unseen": _EXACT,
+    "tables_learn_through_attention": _EXACT,
+    "beliefs_are_diverse": "a description: it makes no claim that could be false (verdict INFO)",
+    "mass_by_distance": "a description: it makes no claim that could be false (verdict INFO)",
+    "ablation_signature": "a name for five intervals (verdict INFO): their own rates are those of the five claims of "
+    "section 9",
+}
+"""Claims without a rate of their own, and why."""
+
+
+def experiments_of(claim: str) -> list[str]:
+    """Return the names of the simulations that calibrate a claim; an empty list if there are none.
+
+    Args:
+        claim: Registry name.
+
+    Returns:
+        Their names; empty where it has no test, for which ``WITHOUT_TEST`` gives the reason.
+    """
+    behind = {
+        "planted attention, margin at the truth": {one.claim for one in AT_MARGIN} | {LABELLED},
+        "paired losses of known mean": set(CLAIM_OF.values()),
+        "layers of known correlation": {CORRELATION},
+        "fresh models": {*EXACT, *LEARNED},
+        "planted faults": set(FAULTS),
+    }
+    return [name for name, claims in behind.items() if claim in claims]

@@ -10,7 +10,7 @@ from heedful.commandline import options
 from heedful.commandline.errors import FAILED, guarded
 from heedful.commandline.progress import progress_bar
 from heedful.reporting.escape import visible
-from heedful.reporting.json_text import document_text
+from heedful.reporting.json_values import document_text
 from heedful.reporting.write import check_target, write_atomic
 
 if TYPE_CHECKING:

@@ -1,18 +1,30 @@
-"""Plant faults in random models and test whether each exact check detects its fault."""
+"""Plant faults in random models and test whether each exact check detects its fault.
+
+Calibrate claim T8 (diversity tracks concentration over layers) on unrelated and on correlated layers.
+
+Judge attention by the rules of an older validation guide, whose thresholds depend on the sequence length.
+
+Its row_std, mean deviation, share of the maximal entropy, near to far ratio, repetition ratio and query variation are
+taken as published: masked zeros counted, one sequence, ``N`` the length of the tensor.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.points import block_at
 from heedful.evaluation.calibration.fresh import Architecture, tiny_model
-from heedful.evaluation.calibration.planted_study import sequences_of
+from heedful.evaluation.calibration.planted_study import sequences_of, zipf_ids
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate
-from heedful.evaluation.calibration.world import zipf_ids
+from heedful.evaluation.evidence import Evidence, LayerEvidence
 from heedful.evaluation.registry import CHECKS
 from heedful.evaluation.running import evaluating
 from heedful.evaluation.settings import Settings
@@ -124,3 +136,142 @@ def _kernel(model: Any, kernel: Kernel) -> Iterator[None]:
     finally:
         AttentionInterface._global_mapping.pop(NAME, None)  # type: ignore[attr-defined]
         AttentionMaskInterface._global_mapping.pop(NAME, None)  # type: ignore[attr-defined]
+
+
+CLAIM = "diversity_tracks_concentration"
+DOCUMENTS, LAYERS = 32, (8, 12, 24, 48)
+NOISE = {"clear layers": 0.5, "noisy layers": 1.8}
+"""Spread of documents about a layer's mean, in units of the spread between layers."""
+
+
+def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterator[Rate]:
+    """Simulate how often claim T8 passes for unrelated layers, and for layers whose true means correlate.
+
+    Args:
+        layers: Number of layers.
+        noise: A name of ``NOISE``.
+        trials: Studies.
+        seed: Seed.
+    """
+    random = np.random.default_rng(seed)
+    for strength, nominal in ((0.0, 0.05), (0.9, 0.8)):
+        messages = [_verdict(layers, NOISE[noise], strength, random) for _ in range(trials)]
+        world = f"{layers} {noise}"
+        if strength:
+            told_right = sum(v is Verdict.PASS for v in messages)
+            if layers >= 12 and noise == "clear layers":
+                yield Rate(
+                    claim=CLAIM,
+                    event="PASS where layers go together",
+                    world=world,
+                    count=told_right,
+                    trials=trials,
+                    nominal=nominal,
+                    promise=AT_LEAST,
+                    effect=f"correlation {strength:g}",
+                )
+        else:
+            wrong = sum(v in (Verdict.PASS, Verdict.ABSENT) for v in messages)
+            yield Rate(
+                claim=CLAIM,
+                event="any direction where there is none",
+                world=world,
+                count=wrong,
+                trials=trials,
+                nominal=nominal,
+            )
+
+
+def _verdict(layers: int, noise: float, strength: float, random: np.random.Generator) -> Verdict:
+    """The model's verdict; layer means of correlation ``strength``, documents share an effect over layers."""
+    x = random.standard_normal(layers)
+    y = strength * x + np.sqrt(1 - strength**2) * random.standard_normal(layers)
+    shared = random.standard_normal((2, DOCUMENTS, 1))
+    own = random.standard_normal((2, DOCUMENTS, layers))
+    spread = np.exp(0.2 * (x + noise * (0.5 * shared[0] + own[0])))
+    focus = np.exp(0.5 * (y + noise * (0.5 * shared[1] + own[1])))
+    found = [
+        LayerEvidence(
+            f"layer {k}", nn.Identity(), k, 1, "", {"entering_spread": spread[:, k], "concentration": focus[:, k, None]}
+        )
+        for k in range(layers)
+    ]
+    sequences = sequences_of(zipf_ids(DOCUMENTS, 2, torch.Generator().manual_seed(0)))
+    study = Study(nn.Identity(), sequences, Settings(preset="quick", resamples=499, seed=int(random.integers(2**31))))
+    study.__dict__["observed"] = Evidence(found, {})
+    return Verdict(CHECKS[CLAIM].judge(study)[0].verdict)
+
+
+ROWS_AT_ONCE, QUERIES = 128, 64
+
+
+def seed_answers(call: AttentionCall, ids: Tensor) -> dict[str, list[bool]]:
+    """Return the yes-or-no answers of the older guide for the first sequence of a call, by rule.
+
+    Args:
+        call: The call.
+        ids: ``(sequence, token)``.
+
+    Returns:
+        Rule to one answer a head, or one answer where the guide averages over heads.
+    """
+    sums = _sums(call, ids[0])
+    length = call.n_keys
+    spread, deviation = sums["row_std"] / length, sums["mean_dev"] / length
+    share = float(sums["entropy"].mean()) / length / math.log(length)
+    near, far = float(sums["near"].mean()), float(sums["far"].mean())
+    same = float(sums["same"].mean() / sums["same_pairs"]) if float(sums["same_pairs"]) else math.nan
+    other = float(sums["other"].mean() / sums["other_pairs"])
+    return {
+        "row_std: SHARP": (spread > 0.10).tolist(),
+        "row_std: UNIFORM": (spread <= 0.05).tolist(),
+        "different from uniform": [float(deviation.mean()) > 0.05],
+        "entropy: nearly uniform": [share >= 0.8],
+        "local bias": [near > 1.1 * far] if length >= 10 else [],
+        "repeated tokens attract": [] if math.isnan(same) else [same > 1.2 * other],
+        "queries attend differently": [float(sums["variation"].mean()) > 0.05],
+    }
+
+
+def _sums(call: AttentionCall, ids: Tensor) -> dict[str, Tensor]:
+    """Sums over the rows of the first sequence, block by block, one a head."""
+    heads, length = call.heads, call.n_keys
+    first = _first_sequence(call)
+    names = ("row_std", "mean_dev", "entropy", "near", "far", "same", "other")
+    sums = {name: torch.zeros(heads) for name in names} | {
+        "same_pairs": torch.zeros(()),
+        "other_pairs": torch.zeros(()),
+    }
+    kept = []
+    step = max(1, length // QUERIES)
+    back = torch.arange(length)
+    for begin in range(0, length, ROWS_AT_ONCE):
+        end = min(begin + ROWS_AT_ONCE, length)
+        rows = block_at(first, begin, end)[0]
+        query = torch.arange(begin, end)
+        distance = query[:, None] - back[None, :]
+        own = rows[:, torch.arange(end - begin), query]
+        others = ((rows**2).sum(-1) - own**2) / (length - 1) - ((1 - own) / (length - 1)) ** 2
+        sums["row_std"] += others.clamp_min(0).sqrt().sum(-1)
+        sums["mean_dev"] += ((rows - 1 / length) ** 2).mean(-1).sqrt().sum(-1)
+        sums["entropy"] += -torch.xlogy(rows, rows).sum((-1, -2))
+        for lag in range(1, 6):
+            sums["near"] += (rows * (distance == lag)).sum((-1, -2)) / (length - lag) / 5
+            sums["far"] += (rows * (distance == length - lag)).sum((-1, -2)) / lag / 5
+        equal = (ids[query][:, None] == ids[None, :]) & (distance > 0)
+        unequal = (distance > 0) & ~equal
+        sums["same"] += (rows * equal).sum((-1, -2))
+        sums["other"] += (rows * unequal).sum((-1, -2))
+        sums["same_pairs"] += equal.sum()
+        sums["other_pairs"] += unequal.sum()
+        kept.append(rows[:, (query % step == 0).nonzero()[:, 0]])
+    sampled = torch.cat(kept, dim=1)
+    apart = torch.cdist(sampled, sampled)
+    pairs = torch.triu(torch.ones(apart.shape[-1], apart.shape[-1]), diagonal=1).bool()
+    return sums | {"variation": apart[:, pairs].mean(-1)}
+
+
+def _first_sequence(call: AttentionCall) -> AttentionCall:
+    from dataclasses import replace
+
+    return replace(call, query=call.query[:1], key=call.key[:1])

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.evaluation.calibration.planted_study import sequences_of
+from heedful.evaluation.calibration.planted_study import DOCUMENTS, VOCABULARY, sequences_of, zipf_ids
 from heedful.evaluation.calibration.rate import Rate
-from heedful.evaluation.calibration.world import DOCUMENTS, VOCABULARY, zipf_ids
 from heedful.evaluation.registry import CHECKS
 from heedful.evaluation.result import Finding
 from heedful.evaluation.running import evaluating

@@ -8,16 +8,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heedful.evaluation.calibration.planted_study import planted_study
+from heedful.evaluation.calibration.planted_study import (
+    DOCUMENTS,
+    FLAT,
+    FOLLOWS,
+    HEADS,
+    IID,
+    KEYS,
+    POINTED,
+    World,
+    planted_study,
+)
 from heedful.evaluation.calibration.rate import AT_LEAST, Rate, worth_of
-from heedful.evaluation.calibration.world import DOCUMENTS, FLAT, FOLLOWS, HEADS, IID, KEYS, POINTED, World
 from heedful.evaluation.evidence import Array
 from heedful.evaluation.heads import head_rows
 from heedful.evaluation.registry import CHECKS
 from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
-from heedful.inference.power import minimal_detectable_effect
+from heedful.inference.margin import minimal_detectable_effect
 from heedful.inference.skewness import reach
 from heedful.inference.verdict import Verdict
 

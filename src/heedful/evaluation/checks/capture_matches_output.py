@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from heedful.evaluation.missing import largest_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.units import largest_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = "recomputed output against the module's own, relative to its head's largest output"

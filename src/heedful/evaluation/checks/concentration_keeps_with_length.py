@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.margin import judge
 from heedful.inference.mean_interval import mean_interval
+from heedful.inference.units import mean_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = (

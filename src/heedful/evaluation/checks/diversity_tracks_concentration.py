@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from heedful.evaluation.evidence import Array
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
@@ -13,6 +12,7 @@ from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.correlation import spearman_over_units
 from heedful.inference.mean_interval import mean_interval
+from heedful.inference.units import mean_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from heedful.evaluation.missing import largest_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.units import largest_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = "0 <= H <= log n; lower bound by the logits' norm: Zhai et al. 2023, arXiv:2303.06296, theorem 3.1"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from heedful.attention.axes import distance_label
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
 from heedful.inference.mean_interval import SHARE, mean_interval
+from heedful.inference.units import mean_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = "mass in log-spaced distance bins over the mass of uniform attention on the same rows"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from heedful.evaluation.judging import HeadClaim, head_findings
 from heedful.evaluation.lagged import with_detail
-from heedful.evaluation.missing import mean_of
 from heedful.evaluation.null_comparison import content_null
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
 from heedful.inference.signflip import sign_flip
+from heedful.inference.units import mean_of
 
 SOURCE = (
     "Jensen-Shannon divergence between the same position of two documents over common keys; "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from heedful.evaluation.missing import largest_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.units import largest_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = "definition of softmax; tolerance four unit roundoffs of the dtype, at least 1e-5"

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from heedful.reporting.escape import encoded
-from heedful.reporting.json_text import document_text
-from heedful.reporting.json_values import json_value
+from heedful.reporting.json_values import document_text, json_value
 
 if TYPE_CHECKING:
-    from heedful.evaluation.cards import Cards, HeadCard, Strongest
-    from heedful.evaluation.result import Finding, HeadRow, Report, Section
+    from heedful.evaluation.result import Cards, Finding, HeadCard, HeadRow, Report, Section, Strongest
 
 SCHEMA = "heedful.report/1"
 NOT_FINITE = "not finite"

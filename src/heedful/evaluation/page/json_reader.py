@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from heedful.evaluation.page.json_document import SCHEMA
 from heedful.evaluation.page.terminal import print_report
-from heedful.reporting.readers import RECORDS, RecordReader
+from heedful.reporting.json_values import RECORDS, RecordReader
 
 if TYPE_CHECKING:
     from heedful.evaluation.page.schema import (
@@ -137,7 +137,7 @@ def _head(head: HeadDocument) -> Any:
 
 
 def _cards(cards: CardsDocument) -> Any:
-    from heedful.evaluation.cards import Cards
+    from heedful.evaluation.result import Cards
 
     tokens = {int(position): text for position, text in cards.tokens.items()}
     heads = [_card(card) for card in cards.heads]
@@ -145,7 +145,7 @@ def _cards(cards: CardsDocument) -> Any:
 
 
 def _card(card: HeadCardDocument) -> Any:
-    from heedful.evaluation.cards import HeadCard, Picture
+    from heedful.evaluation.result import HeadCard, Picture
 
     return HeadCard(
         layer=card.layer,
@@ -161,7 +161,7 @@ def _card(card: HeadCardDocument) -> Any:
 
 
 def _strongest(one: StrongestDocument) -> Any:
-    from heedful.evaluation.cards import Strongest
+    from heedful.evaluation.result import Strongest
 
     return Strongest(query=one.query, keys=one.keys, weights=[_float(weight) for weight in one.weights])
 

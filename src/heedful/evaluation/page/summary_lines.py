@@ -1,18 +1,40 @@
-"""Render the top and end of the terminal page: subject, unmeasured modules, counts, conclusion."""
+"""Render the top and end of the terminal page: subject, unmeasured modules, counts, conclusion.
+
+Render a report in at most 25 lines: verdict, subject, failed and open claims, conclusion, next step.
+
+Render a finding in lines: verdict and claim, reason, numbers, and the heads that matter.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from heedful.evaluation.page.finding_lines import verdict_line
-from heedful.reporting.marks import VERDICTS, mark, style
-from heedful.reporting.paragraph import BLANK, Line, Sheet, flow, line, listed, paragraph
-from heedful.reporting.quantity import count
+from heedful.reporting.marks import VERDICTS, ellipsis, mark, style
+from heedful.reporting.paragraph import (
+    BLANK,
+    COLUMNS,
+    Line,
+    Sheet,
+    aligned,
+    cells,
+    flow,
+    line,
+    listed,
+    paragraph,
+    plain,
+    print_lines,
+    sheet,
+    stream_sheet,
+)
+from heedful.reporting.quantity import count, interval, margin, probability, quantity
 
 if TYPE_CHECKING:
     from heedful.evaluation.result import Finding, Report
+
 
 _LABEL = 10
 _NOT_SHOWN = frozenset({"notes", "fingerprint", "document_fingerprints"})
@@ -183,3 +205,150 @@ def _place(finding: Finding) -> str:
     if finding.layer is None:
         return ""
     return f"L{finding.layer}: " if finding.head is None else f"L{finding.layer}H{finding.head}: "
+
+
+LONGEST = 25
+_HEADING, _CLAIMS, _CONCLUSION, _NEXT = 5, 6, 6, 2
+_ORDER = ("FAIL", "ERROR", "WARN", "INSUFFICIENT DATA", "UNDEFINED")
+
+
+def brief_lines(report: Report, page: Sheet) -> list[Line]:
+    """Return the short version of a report as styled lines, at most 25.
+
+    Args:
+        report: What to show.
+        page: What to write on.
+
+    Returns:
+        At most 25 lines of styled segments. Long parts are cut and end in an ellipsis.
+    """
+    verdict = str(report.verdict)
+    word = f"{mark(verdict, page.encoding)} {verdict}"
+    title = "ATTENTION VALIDATION"
+    lines: list[Line] = [((aligned(title, page.width - cells(word)), "bold"), (word, style(verdict)))]
+    lines += _cut(heading_lines(report, page, settings=False), _HEADING, page)
+    lines += [BLANK, *_cut(tally_lines(report, page), 2, page)]
+    lines += _open(report, page)
+    conclusion = " ".join(str(report.summary.get("conclusion", "no conclusion was drawn")).split())
+    lines += [BLANK, *_cut(paragraph(page.text(conclusion), page.width), _CONCLUSION, page)]
+    following = _cut(next_lines(report, page), _NEXT, page)
+    return [*lines, *([BLANK, *following] if following else [])][:LONGEST]
+
+
+def brief_text(report: Report, *, columns: int = COLUMNS, encoding: str = "utf-8") -> str:
+    """Return the short version of a report as plain text that ``encoding`` can represent."""
+    return plain(brief_lines(report, sheet(columns, encoding)))
+
+
+def print_brief(report: Report, stream: TextIO | None = None) -> None:
+    """Print the short version of a report, in colour if the stream is a terminal that supports it."""
+    out = stream or sys.stdout
+    print_lines(brief_lines(report, stream_sheet(out)), out)
+
+
+def _open(report: Report, page: Sheet) -> list[Line]:
+    """Claims of the whole model that did not pass, the worst first, one line each."""
+    findings = [
+        one for section in report.sections for one in section.findings if one.layer is None and one.head is None
+    ]
+    found = sorted((one for one in findings if str(one.verdict) in _ORDER), key=_rank)
+    lines = [_cut(verdict_line(one.verdict, f"{one.claim}: {one.reason}", page), 1, page)[0] for one in found[:_CLAIMS]]
+    more = len(found) - _CLAIMS
+    if more > 0:
+        lines[-1] = line(f"{ellipsis(page.encoding)} and {more + 1} more: leave out --brief", "dim")
+    return lines
+
+
+def _rank(one: Finding) -> int:
+    return _ORDER.index(str(one.verdict))
+
+
+def _cut(lines: list[Line], most: int, page: Sheet) -> list[Line]:
+    """The first lines; the last ends in an ellipsis where more would follow."""
+    if len(lines) <= most:
+        return lines
+    dots = ellipsis(page.encoding)
+    kept, last = lines[: most - 1], lines[most - 1]
+    over = sum(len(part) for part, _ in last) + len(dots) + 1 - page.width
+    text, look = last[-1]
+    ended = (f"{text[: len(text) - max(0, over)].rstrip()} {dots}", look)
+    return [*kept, (*last[:-1], ended)]
+
+
+INDENT = " " * 10
+NAMED = 6
+"""Heads named under one finding; the others stand in the JSON document and in ``heedful heads``."""
+_LOUD = ("FAIL", "ERROR")
+
+
+def verdict_line(verdict: str, text: str, page: Sheet) -> list[Line]:
+    """Return lines with the verdict's symbol and word, followed by ``text`` in an aligned column."""
+    word = f"{mark(verdict, page.encoding)} {verdict:<6}"
+    lines = paragraph(page.text(text), page.width, indent=INDENT, first=f"{word}  ")
+    return [((word, style(verdict)), ("  ", ""), *lines[0][1:]), *lines[1:]]
+
+
+def finding_lines(finding: Finding, page: Sheet) -> list[Line]:
+    """Return all lines of a finding: claim, reason, evidence, named heads, and the meaning of the claim."""
+    lines = verdict_line(finding.verdict, _subject(finding), page)
+    lines += paragraph(page.text(finding.reason), page.width, indent=INDENT)
+    evidence = flow((page.text(piece) for piece in _evidence(finding)), "  ", page.width - len(INDENT))
+    lines += [((INDENT, ""), (row, "dim")) for row in evidence]
+    lines += paragraph(page.text(_comparison(finding)), page.width, indent=INDENT, style="dim")
+    lines += _named(finding, page)
+    if finding.meaning and str(finding.verdict) != "SKIP":
+        lines += paragraph(page.text(f"Meaning: {finding.meaning}"), page.width, indent=INDENT)
+    return lines
+
+
+def head_tally(findings: Sequence[Finding], page: Sheet) -> list[Line]:
+    """Return lines that count the head verdicts of one claim and name every failed head."""
+    if not findings:
+        return []
+    counts = Counter(str(finding.verdict) for finding in findings)
+    tally = ", ".join(f"{counted} {verdict}" for verdict, counted in counts.most_common())
+    lines = paragraph(f"{count(len(findings), 'head')}: {tally}", page.width, indent=INDENT)
+    for verdict in _LOUD:
+        names = [f"L{finding.layer}H{finding.head}" for finding in findings if finding.verdict == verdict]
+        lines += _few(f"{verdict}:", names, page)
+    return lines
+
+
+def _subject(finding: Finding) -> str:
+    return finding.claim if finding.layer is None else f"{finding.claim} (layer {finding.layer})"
+
+
+def _evidence(finding: Finding) -> list[str]:
+    pieces = [_estimate(finding.estimate, finding.unit)] if finding.estimate is not None else []
+    if finding.interval is not None and not all(math.isnan(bound) for bound in finding.interval):
+        pieces.append(interval(finding.interval))
+    if finding.threshold is not None:
+        pieces.append(margin(finding.threshold))
+    return pieces + ([f"n = {finding.n}"] if finding.n else [])
+
+
+def _estimate(value: float, unit: str) -> str:
+    return "estimate undefined" if math.isnan(value) else quantity(value, unit)
+
+
+def _comparison(finding: Finding) -> str:
+    found = (("p", finding.p), ("adjusted p", finding.p_adjusted))
+    pieces = [probability(name, value) for name, value in found if value is not None and not math.isnan(value)]
+    return "; ".join(pieces + ([f"null: {finding.null}"] if finding.null else []))
+
+
+def _named(finding: Finding, page: Sheet) -> list[Line]:
+    named = finding.detail.get("named", ())
+    if isinstance(named, str) or not isinstance(named, Sequence) or not named:
+        return []
+    return _few("heads:", [page.text(name) for name in named], page)
+
+
+def _few(title: str, names: Sequence[str], page: Sheet) -> list[Line]:
+    if not names:
+        return []
+    more = len(names) - NAMED
+    shown = [f"{title} {names[0]}", *names[1:NAMED]] + (
+        [f"{ellipsis(page.encoding)} and {more} more"] if more > 0 else []
+    )
+    return [((INDENT, ""), (row, "")) for row in listed(shown, page.width - len(INDENT))]

@@ -6,20 +6,34 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from heedful.evaluation.page.finding_lines import INDENT, finding_lines, head_tally, verdict_line
 from heedful.evaluation.page.head_lines import head_lines, layer_lines
 from heedful.evaluation.page.layer_table import layer_table
 from heedful.evaluation.page.summary_lines import (
+    INDENT,
     conclusion_lines,
+    finding_lines,
+    head_tally,
     heading_lines,
     next_lines,
     not_measured_lines,
     summary_lines,
+    verdict_line,
     verdict_lines,
 )
 from heedful.reporting.marks import mark, style
-from heedful.reporting.paragraph import BLANK, Line, Sheet, aligned, cells, line, plain, sheet
-from heedful.reporting.terminal import COLUMNS, print_lines, stream_sheet
+from heedful.reporting.paragraph import (
+    BLANK,
+    COLUMNS,
+    Line,
+    Sheet,
+    aligned,
+    cells,
+    line,
+    plain,
+    print_lines,
+    sheet,
+    stream_sheet,
+)
 
 if TYPE_CHECKING:
     from heedful.evaluation.result import Finding, HeadRow, Report, Section

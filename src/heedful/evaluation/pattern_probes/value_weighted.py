@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from heedful.attention.axes import MIN_VISIBLE
 from heedful.attention.call import AttentionCall
 from heedful.evaluation.evidence import ProbedCall
-from heedful.evaluation.probe_registry import PROBES
+from heedful.evaluation.registry import PROBES
 
 NEAR_ZERO = 0.25
 """A value is near zero where its norm, after the output projection, is below this share of the median one."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from heedful.evaluation.evidence import Array, LayerEvidence
 from heedful.evaluation.heads import head_table
-from heedful.evaluation.missing import largest_of, mean_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding, HeadRow
 from heedful.evaluation.study import Study
@@ -17,6 +16,7 @@ from heedful.evaluation.unit_values import unit_values
 from heedful.gauge.evidence_beliefs import angle_spreads
 from heedful.inference.interval import Interval
 from heedful.inference.mean_interval import mean_interval
+from heedful.inference.units import largest_of, mean_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = "KL of sampled queries from earlier keys, bootstrap over documents; .5 nat is means one deviation apart"

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from heedful.evaluation.evidence import Array, LayerEvidence
-from heedful.evaluation.missing import largest_of
 from heedful.evaluation.registry import check
 from heedful.evaluation.result import Finding
 from heedful.evaluation.study import Study
+from heedful.inference.units import largest_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = (

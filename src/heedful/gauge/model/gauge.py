@@ -23,8 +23,7 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 from heedful.gauge.model.gauge_feed_forward import FIRST_RATE, BeliefNorm, LearnedFeedForward, VariationalFeedForward
 from heedful.gauge.model.gauge_tables import BeliefTable, BeliefTables
 from heedful.loading.model_types import ModelType, add_model_type
-from heedful.training.model.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
-from heedful.training.model.language_head import LanguageHead
+from heedful.training.model.language_head import CACHE, CACHE_NAMES, LanguageHead, cache_to_fill, for_model, one_cache
 
 
 class GaugeLayer(GradientCheckpointingLayer):

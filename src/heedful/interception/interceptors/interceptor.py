@@ -1,9 +1,16 @@
-"""Shared part of all interceptors: match calls to a model, describe them, and note calls not understood."""
+"""Shared part of all interceptors: match calls to a model, describe them, and note calls not understood.
+
+Pass facts about an attention call from an outer interceptor to an inner one.
+
+Where captures are nested, the innermost answers ``nn.MultiheadAttention`` and the others see only the
+``scaled_dot_product_attention`` or the softmax inside it, which know nothing of padded queries and appended keys.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 
@@ -208,3 +215,28 @@ class Interceptor:
 def _is_vmapped() -> bool:
     stack = torch._C._functorch.get_interpreter_stack() or []
     return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
+
+
+CallContext = Callable[[AttentionCall], AttentionCall]
+
+
+def _nothing(call: AttentionCall) -> AttentionCall:
+    return call
+
+
+_context: ContextVar[CallContext] = ContextVar("call_context", default=_nothing)
+
+
+def call_context() -> CallContext:
+    """Return the facts known about the running attention beyond its arguments."""
+    return _context.get()
+
+
+@contextmanager
+def telling(known: CallContext) -> Iterator[None]:
+    """Return a context in which inner interceptors receive the facts ``known``."""
+    token = _context.set(known)
+    try:
+        yield
+    finally:
+        _context.reset(token)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from heedful.interception.factors import LEAD, Axes, kinds
+from heedful.interception.form_rules import LEAD, Axes, kinds
 from heedful.interception.interceptors.product import Product
 from heedful.interception.weights import Softmax
 

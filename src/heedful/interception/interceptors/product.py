@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from heedful.errors import HeedfulError
-from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
-from heedful.interception.product_rules import spelled
+from heedful.interception.form_rules import FEATURE, LEAD, Axes, kinds
+from heedful.interception.layout import spelled
 from heedful.interception.weights import OverFeatures
 
 Letters = list[str]

@@ -4,12 +4,19 @@ Such modules hold the whole ``(query, key)`` array themselves, so the call may c
 logits stand in the bias. What enters the softmax is the weights' origin whatever made it (ALiBi, relative positions,
 disentangled attention); the product with the values that follows is the module's own output, by which it is verified.
 Which axes are sequences, heads, queries and keys is read from how logits and values were made, not from their shapes.
+
+Find query positions when there are more keys than queries, from masks and from the growth of a cache.
+
+Attention written out is told of nothing but its logits. Two things prove that query rows are the last positions of one
+sequence: each row sees one key more than the row before it, up
+to the last key, or the last key that is seen lies exactly as many positions
+further on as there are new queries since the module's last call, which no cross-attention does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,17 +27,15 @@ from heedful.attention.call import AttentionCall
 from heedful.attention.visibility import Visibility
 from heedful.errors import HeedfulError, UsageError
 from heedful.interception.arrangement import Arrangement, arranged
-from heedful.interception.call_context import call_context
-from heedful.interception.decode_offset import DecodeOffsets
-from heedful.interception.factors import FEATURE, LEAD, Axes, kinds
-from heedful.interception.hidden import forget, hidden_in
+from heedful.interception.form_rules import FEATURE, LEAD, Axes, kinds
 from heedful.interception.interceptors.adapted import read
 from heedful.interception.interceptors.head_loop import HeadCall, HeadLoops
-from heedful.interception.interceptors.interceptor import Interceptor
+from heedful.interception.interceptors.interceptor import Interceptor, call_context
 from heedful.interception.interceptors.pair_values import TIMES, of_pairs
 from heedful.interception.interceptors.product import NoAttention, Product, product_of
 from heedful.interception.layout import axes_of
 from heedful.interception.lineage import PRODUCTS, Node
+from heedful.interception.rules import forget, hidden_in
 from heedful.interception.stack import LOOKS_LIKE_ATTENTION, Frame
 from heedful.interception.weights import (
     OverFeatures,
@@ -363,3 +368,50 @@ def _named_attention(frame: Frame) -> bool:
 
 def _standard(hidden: Tensor | None, logits: Tensor, arrangement: Arrangement) -> Tensor | None:
     return None if hidden is None else arrangement.standard(hidden[(None,) * (logits.dim() - hidden.dim())])
+
+
+@dataclass
+class DecodeOffsets:
+    """Tracks the last key that each module's last query saw."""
+
+    _ends: dict[str, int] = field(default_factory=dict)
+
+    def offset_of(self, path: str, call: AttentionCall) -> int | None:
+        """Return the key position of query 0, or None if it is unknown.
+
+        Args:
+            path: Module path.
+            call: Its call, whose visibility is a mask, or hides nothing.
+        """
+        mask = call.visibility.mask
+        if call.n_queries > call.n_keys:
+            return None
+        last = None if mask is None else last_seen(mask, call.n_keys)
+        if mask is not None and last is None:
+            return None
+        end = call.n_keys - 1 if last is None else int(last[-1])
+        before, self._ends[path] = self._ends.get(path), end
+        first = end - call.n_queries + 1
+        stairs = (
+            last is not None
+            and call.n_queries > 1
+            and end == call.n_keys - 1  # a window to both sides steps as well
+            and bool((last[1:] - last[:-1] == 1).all())
+        )
+        if stairs or (before is not None and before + call.n_queries == end):
+            return first
+        return None
+
+
+def last_seen(mask: Tensor, n_keys: int) -> Tensor | None:
+    """Return the last key that each query sees in any sequence or head; None if a query sees nothing.
+
+    Args:
+        mask: ``(batch, head, query, key)`` bool, axes of length 1 where all are alike.
+        n_keys: Number of keys.
+    """
+    seen = mask.expand(*mask.shape[:-1], n_keys).any(0).any(0)
+    if not bool(seen.any(-1).all()):
+        return None
+    last: Tensor = n_keys - 1 - seen.flip(-1).int().argmax(-1)
+    return last

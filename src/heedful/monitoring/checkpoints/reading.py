@@ -1,31 +1,37 @@
-"""Run checkpoints on one text and measure each as the tracker measures a training step."""
+"""Run checkpoints on one text and measure each as the tracker measures a training step.
+
+Find the checkpoints that a command line names, with the training step of each.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import polars
 import torch
 from torch import nn
 
-from heedful.errors import CaptureError, InputRejected
+from heedful.errors import CaptureError, InputRejected, UsageError
 from heedful.evaluation.batches import batches_of
+from heedful.evaluation.model_and_text import try_model
 from heedful.evaluation.running import evaluating, run_model
-from heedful.evaluation.trial import try_model
-from heedful.interception.headless import without_heads
+from heedful.interception.uncompiled import without_heads
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import LoadedModel, agreement, load_model
+from heedful.loading.regular_file import read_json
+from heedful.loading.run_files import RECORD, STATE, STATE_BYTES, WHOLE
 from heedful.loading.sequences import TokenBatch, make_sequences
 from heedful.loading.tokenizer_files import load_tokenizer
 from heedful.loading.wording import escaped
-from heedful.monitoring.checkpoints.listing import Checkpoint
 from heedful.monitoring.tracker.forward_sums import ForwardSums
 from heedful.monitoring.tracker.parameters import Gains, Row
 from heedful.monitoring.tracker.record import layer_rows
 from heedful.monitoring.tracker.table import table_frame
-from heedful.monitoring.vectors.sample import Sample
+from heedful.monitoring.vectors.vectors import Sample
 
 TOKENS = 1024
 """Tokens of a batch, about."""
@@ -202,3 +208,78 @@ def _difference(expected: Shape, found: Shape, first: str) -> str:
         for path, heads, kv_heads, dim in (one, other)
     )
     return f"expected {first_words} as in {escaped(first)}, found {words}"
+
+
+_STEP = re.compile(r"(?:checkpoint|ckpt|steps?|iter(?:ation)?)[-_=]?(\d{1,12})(?!\d)|^(\d{1,12})(?!\d)", re.IGNORECASE)
+_FOLDER = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|iter)[-_]?\d{1,12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Path of a saved model and its training step.
+
+    Attributes:
+        name: What ``load_model`` takes: a folder, a file or a name on the hub.
+        step: Step of the training; 0 where a single checkpoint does not say.
+    """
+
+    name: str
+    step: int
+
+
+def find_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
+    """Return the checkpoints in the given folders and files, sorted by step.
+
+    A single folder that holds step folders (``checkpoint-100``, ``step_100``, ...) stands for these; of a run of
+    ``heedful train``, for those that were written to their end. A step is read from the name, else from the
+    ``trainer_state.json`` in the folder.
+
+    Args:
+        names: Models, or one folder that holds step folders.
+
+    Raises:
+        UsageError: One of several does not say its step, or two are of one step.
+        InputRejected: A ``trainer_state.json`` is malformed.
+    """
+    inside = _step_folders(Path(names[0]).expanduser()) if len(names) == 1 else []
+    places = [str(path) for path in inside] or list(names)
+    if len(places) == 1:
+        return [Checkpoint(places[0], _step(places[0]) or 0)]
+    found = []
+    for place in places:
+        step = _step(place)
+        if step is None:
+            message = "several checkpoints are put in the order of their steps, and this one does not say its own"
+            raise UsageError(f"{escaped(place)}: {message} (name it as checkpoint-100, or give it alone)")
+        found.append(Checkpoint(place, step))
+    found.sort(key=lambda one: one.step)
+    for one, other in pairwise(found):
+        if one.step == other.step:
+            both = f"{escaped(one.name)} and {escaped(other.name)}"
+            raise UsageError(f"{both}: both are of step {one.step} (give one checkpoint of a step)")
+    return found
+
+
+def _step_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    try:
+        found = sorted(path for path in folder.iterdir() if _FOLDER.fullmatch(path.name) and path.is_dir())
+    except OSError as error:
+        raise InputRejected(escaped(folder), f"cannot be read: {error.strerror}", "check its permissions") from error
+    if (folder / RECORD).is_file():
+        found = [path for path in found if (path / WHOLE).is_file()]
+    return found
+
+
+def _step(name: str) -> int | None:
+    """The step that a name tells, else that of the Trainer's state in its folder."""
+    path = Path(name).expanduser()
+    for part in (path.name, path.parent.name if path.is_file() else ""):
+        numbers = [first or second for first, second in _STEP.findall(part)]
+        if numbers:
+            return int(numbers[-1])
+    if path.is_dir() and (path / STATE).exists():
+        step = read_json(path / STATE, STATE_BYTES).get("global_step")
+        return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
+    return None

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import polars
 
-from heedful.monitoring.evolution.change import changes, directions, message
-from heedful.monitoring.evolution.correlation import Correlation, correlation
-from heedful.monitoring.evolution.pairs import EntropyPairs
+from heedful.monitoring.evolution.pairs import Correlation, EntropyPairs, changes, correlation, directions, message
 from heedful.monitoring.evolution.rows import KeyRows
 from heedful.reporting.quantity import count, interval, number
 

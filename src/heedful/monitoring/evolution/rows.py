@@ -10,7 +10,7 @@ import numpy as np
 import polars
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.strict_json import read_json
+from heedful.loading.regular_file import read_json
 from heedful.monitoring.tracker.forward_sums import UNMEASURED
 from heedful.monitoring.tracker.table import read_table
 

@@ -11,8 +11,8 @@ from typing import Any
 import polars
 
 from heedful.errors import UsageError
-from heedful.monitoring.evolution.change import over_steps
 from heedful.monitoring.evolution.figures import report_of
+from heedful.monitoring.evolution.pairs import over_steps
 from heedful.monitoring.evolution.rows import KeyRows, layers_grouped, rows_of
 from heedful.monitoring.page.record import Beside, KeyFigure, RaisedAlarm, WatchReport
 from heedful.monitoring.tracker.scalars import SCALARS

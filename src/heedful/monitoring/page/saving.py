@@ -7,7 +7,7 @@ from pathlib import Path
 
 from heedful.monitoring.page.charts import key_chart
 from heedful.monitoring.page.record import CURVES, NAMES, WatchReport
-from heedful.reporting.figure_files import check_figures, save_drawn
+from heedful.reporting.drawing import check_figures, save_drawn
 
 
 def check_key_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> None:

@@ -11,8 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from heedful.monitoring.tracker.alarm import Alarm, Head
-from heedful.monitoring.tracker.labels import SINK
-from heedful.monitoring.tracker.record import by_head
+from heedful.monitoring.tracker.record import SINK, by_head
 
 LOW_ENTROPY = 0.1
 """Share of the most entropy below which a head is collapsed (Zhai et al. 2023, arXiv:2303.06296)."""

@@ -16,9 +16,7 @@ from transformers import TrainerCallback
 from heedful.errors import OutputError, UsageError
 from heedful.monitoring.tracker.alarm import Alarm, kinds_of
 from heedful.monitoring.tracker.alarms import LASTING, Alarms, readings_of
-from heedful.monitoring.tracker.forward_recorder import ForwardRecorder
-from heedful.monitoring.tracker.forward_sums import ForwardSums
-from heedful.monitoring.tracker.line import head_lines, step_line
+from heedful.monitoring.tracker.forward_sums import ForwardRecorder, ForwardSums, over_ranks, rank
 from heedful.monitoring.tracker.parameters import (
     Gains,
     Row,
@@ -29,12 +27,11 @@ from heedful.monitoring.tracker.parameters import (
     total_gradient,
 )
 from heedful.monitoring.tracker.part import TRACKER_PARTS
-from heedful.monitoring.tracker.ranks import over_ranks, rank
-from heedful.monitoring.tracker.record import layer_rows
+from heedful.monitoring.tracker.record import head_lines, layer_rows, step_line
 from heedful.monitoring.tracker.scalars import PREFIX, scalars
 from heedful.monitoring.tracker.table import TrackTable
-from heedful.monitoring.vectors.sample import Sample
 from heedful.monitoring.vectors.sums import Sums, gathered
+from heedful.monitoring.vectors.vectors import Sample
 
 
 def _to_terminal(line: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from heedful.interception.event import AttentionEvent
-from heedful.monitoring.vectors.sample import Sample
 from heedful.monitoring.vectors.sums import Sums
+from heedful.monitoring.vectors.vectors import Sample
 from heedful.plugins import Registry
 
 Row = Mapping[str, Any]

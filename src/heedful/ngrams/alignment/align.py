@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heedful.loading.given_sequences import Batches
     from heedful.loading.given_text import GivenText, GivenTokenizer
     from heedful.ngrams.alignment.record import Alignment
-    from heedful.ngrams.counting.given_counts import GivenCounts
+    from heedful.ngrams.counting.count import GivenCounts
 
 Progress = Callable[[int, int, str], None]
 
@@ -70,8 +70,7 @@ def align(
         >>> heedful.align("my-checkpoint", "counts", text="held_out.txt").save("align.html")  # doctest: +SKIP
     """
     from heedful.ngrams.alignment.count_alignment import align as measured
-    from heedful.ngrams.counting.count import numbers
-    from heedful.ngrams.counting.given_counts import backend, counts_of, other_counts, was_counted
+    from heedful.ngrams.counting.count import backend, counts_of, numbers, other_counts, was_counted
     from heedful.ngrams.derivation.table import stored_table
 
     pairs = [(length, back) for length in numbers(n, "--n") for back in numbers(skip, "--skip", least=0)]

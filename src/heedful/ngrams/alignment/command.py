@@ -7,9 +7,9 @@ import typer
 
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
-from heedful.commandline.page_forms import PageForms
+from heedful.commandline.forms import PageForms
+from heedful.commandline.options import CountsFolder
 from heedful.commandline.progress import progress_bar
-from heedful.ngrams.command_inputs import CountsFolder
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A causal model with the tokenizer of the counts.")]
 Lengths = Annotated[str, typer.Option("--n", metavar="N|N..N", help="Tokens in a context, such as 1..2.")]

@@ -1,22 +1,28 @@
-"""Page that compares attention with the attention that counts predict."""
+"""Page that compares attention with the attention that counts predict.
+
+Page section on held-out counts, which show whether agreement with the counts is only memorisation.
+
+Charts of an alignment: every head's skill, and an excerpt with expected and actual weights.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, TOO_FEW
-from heedful.ngrams.alignment.page_charts import piece_chart, skill_chart
-from heedful.ngrams.alignment.page_unseen import unseen_part
-from heedful.reporting.pages.cells import share
+from heedful.reporting.drawing import Drawn
+from heedful.reporting.escape import visible
+from heedful.reporting.figure import DIVERGING, SEQUENTIAL, Figure, chart_of
 from heedful.reporting.pages.part import Page, PagePart
-from heedful.reporting.quantity import count
+from heedful.reporting.quantity import count, share
 
 if TYPE_CHECKING:
-    from heedful.inference.effect import Effect
-    from heedful.ngrams.alignment.record import Alignment, DrawnPiece, HeadAlignment
+    from heedful.inference.mean_interval import Effect
+    from heedful.ngrams.alignment.record import Alignment, DrawnPiece, HeadAlignment, UnseenAgreement
+
 
 SHOWN = 48
 """Heads listed; the others stand in the JSON document."""
@@ -206,3 +212,151 @@ def _signed(value: float) -> str:
 
 def _bounds(effect: Effect) -> str:
     return f"[{effect.low:+.2f}, {effect.high:+.2f}]" if math.isfinite(effect.low) else TOO_FEW
+
+
+MOST_UNSEEN = 16
+"""Heads listed, those nearest to the counts first."""
+
+
+def unseen_part(record: Alignment) -> PagePart:
+    """Return the section that compares skill against counts and held-out counts, on rows that both predict.
+
+    Args:
+        record: What to show; it has held-out counts.
+    """
+    pairs = [(one, one.unseen) for one in record.heads if one.unseen is not None]
+    known = [pair for pair in pairs if math.isfinite(pair[1].skill.estimate)]
+    title = "Counts of unseen text"
+    if not known:
+        return PagePart(title=title, text=f"No row has an expectation by both {record.counts} and {record.held_out}.")
+    order = sorted(known, key=lambda pair: -pair[1].skill.estimate)
+    rows = [
+        (
+            f"L{one.layer}H{one.head} n{one.n} s{one.skip}",
+            share(unseen.rows),
+            f"{unseen.skill.estimate:+.2f}",
+            f"{unseen.unseen_skill.estimate:+.2f}",
+            f"{unseen.memory.estimate:+.3f}",
+            f"[{unseen.memory.low:+.3f}, {unseen.memory.high:+.3f}]" if math.isfinite(unseen.memory.low) else TOO_FEW,
+        )
+        for one, unseen in order[:MOST_UNSEEN]
+    ]
+    own, other = (f"{size:,}" if size else "an unknown number of" for size in record.counted_tokens)
+    return PagePart(
+        title=title,
+        header=("head, table", "rows", "skill", "unseen", "less", "95 %"),
+        rows=rows,
+        text=(
+            f"{record.held_out} ({other} tokens) beside {record.counts} ({own} tokens), on the rows for which both "
+            f"have an expectation. {_memory(*order[0])} Counts of fewer tokens are noisier, which lowers the skill by "
+            f"them too.{_left(len(order) - MOST_UNSEEN)}"
+        ),
+    )
+
+
+def _memory(one: HeadAlignment, unseen: UnseenAgreement) -> str:
+    """How much of the nearest head's agreement is memory of the counted text."""
+    name, skill, memory = f"L{one.layer}H{one.head} (n={one.n} s={one.skip})", unseen.skill.estimate, unseen.memory
+    if skill <= 0:
+        return f"The nearest head, {name}, does not agree with either: there is no memory to speak of."
+    part = memory.estimate / skill
+    if memory.low > 0:
+        return (
+            f"Of the agreement of {name}, {part:.1%} (skill {skill:.3f} less {unseen.unseen_skill.estimate:.3f}) is "
+            "memory of the counted text: counts of unseen text do not confirm it."
+        )
+    if memory.high < 0:
+        return f"{name} agrees with counts of unseen text no less: none of its agreement is memory of the counted text."
+    if math.isnan(memory.low):
+        return f"How much of the agreement of {name} is memorisation is unknown: {TOO_FEW}."
+    return (
+        f"Of the agreement of {name}, {max(part, 0.0):.1%} may be memory of the counted text; the interval of the "
+        "difference holds 0."
+    )
+
+
+def _left(more: int) -> str:
+    return f" {more} more in the JSON document." if more > 0 else ""
+
+
+COLUMNS = 3
+PANEL = 250
+LONGEST = 9
+"""Characters of a token on an axis."""
+
+
+def skill_chart(record: Alignment) -> Drawn:
+    """Draw a heat map of skill by layer and head for each table, with colours limited to -1 ... 1."""
+    import altair
+
+    rows = [
+        {"layer": one.layer, "head": one.head, "table": f"n={one.n}, skip {one.skip}", "skill": one.skill.estimate}
+        for one in record.heads
+        if math.isfinite(one.skill.estimate)
+    ]
+    layers, heads = (len({getattr(one, name) for one in record.heads}) for name in ("layer", "head"))
+    scale = altair.Scale(domain=[-1, -0.5, 0, 0.5, 1], range=list(DIVERGING), clamp=True, interpolate="rgb")
+    overlap = altair.Axis(labelOverlap=True, labelAngle=0)
+    legend = altair.Legend(title="skill", values=[-1, -0.5, 0, 0.5, 1], format=".1f")
+    made = (
+        chart_of(rows)
+        .mark_rect()
+        .encode(
+            x=altair.X("head:O", title="head", axis=overlap),
+            y=altair.Y("layer:O", title="layer", axis=overlap),
+            color=altair.Color("skill:Q", scale=scale, legend=legend),
+        )
+        .properties(width=max(60, min(260, 26 * heads)), height=max(26, min(300, 26 * layers)))
+        .facet(facet=altair.Facet("table:N", title=None, header=altair.Header(labelPadding=6)), columns=2)
+    )
+    return Drawn(Figure(name="skill_by_head", title="Skill of every head", caption="", chart=lambda _: made), made)
+
+
+def piece_chart(piece: DrawnPiece) -> Drawn:
+    """Draw expected weights, then each head's weights, on one colour scale, with tokens on both axes."""
+    import altair
+
+    names = [f"{place:02d} {_label(token)}" for place, token in enumerate(piece.tokens)]
+    title = f"expected, n={piece.n} s={piece.skip}"
+    panels = [(title, piece.expected)]
+    panels += [(f"L{one.layer}H{one.head}, {one.why}: {one.skill:+.2f}", one.weights) for one in piece.heads]
+    axis: dict[str, Any] = {
+        "labelExpr": "slice(datum.label, 3)",
+        "labelFontSize": 8,
+        "labelOverlap": False,
+        "ticks": False,
+    }
+    scale = altair.Scale(type="sqrt", domain=[0, 1], range=list(SEQUENTIAL))
+    made = (
+        chart_of([row for panel, weights in panels for row in _cells(panel, weights, names)])
+        .mark_rect()
+        .encode(
+            x=altair.X(
+                "key:O", title="key", scale=altair.Scale(domain=names), axis=altair.Axis(labelAngle=-90, **axis)
+            ),
+            y=altair.Y("query:O", title="query", scale=altair.Scale(domain=names), axis=altair.Axis(**axis)),
+            color=altair.Color("weight:Q", scale=scale, legend=altair.Legend(title="weight")),
+        )
+        .properties(width=PANEL, height=PANEL)
+        .facet(
+            facet=altair.Facet("panel:N", sort=[name for name, _ in panels], title=None, header=altair.Header()),
+            columns=COLUMNS,
+        )
+    )
+    message = "Expected and actual attention"
+    return Drawn(Figure(name="expected_and_actual", title=message, caption="", chart=lambda _: made, wide=True), made)
+
+
+def _cells(panel: str, weights: Sequence[Sequence[float]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"panel": panel, "query": names[row], "key": names[key], "weight": weights[row][key]}
+        for row in range(len(weights))
+        for key in range(row + 1)
+        if math.isfinite(weights[row][key])
+    ]
+
+
+def _label(token: str) -> str:
+    shown = visible(token.replace("\n", "\\n"))
+    shown = shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "\u2026"
+    return "\u00b7" + shown[1:] if shown.startswith(" ") else shown

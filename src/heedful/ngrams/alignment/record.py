@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import Effect
 from heedful.reporting.shown_record import ShownRecord, counted
 
 ROUNDING = 1e-9

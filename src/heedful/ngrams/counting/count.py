@@ -1,4 +1,7 @@
-"""``heedful.count``: count n-grams of text files into a folder."""
+"""``heedful.count``: count n-grams of text files into a folder.
+
+Accept counts in several forms, and compare them with other counts and a text.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.given_text import tokenizer_of
-from heedful.reporting.json_text import document_text
+from heedful.loading.given_text import is_text_file, tokenizer_of
+from heedful.ngrams.counting.manifest import sha256_of
+from heedful.ngrams.counting.reading import Counts, read_counts
+from heedful.reporting.json_values import document_text
 from heedful.reporting.shown_record import ShownRecord, counted
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from heedful.loading.text_corpus import TextCorpus
     from heedful.loading.token_encoder import TokenEncoder
     from heedful.ngrams.counting.manifest import Manifest
-    from heedful.ngrams.counting.reading import Counts
+
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +47,7 @@ class CountSummary(ShownRecord):
         seconds: How long it took; None where counting was gone on with.
     """
 
-    page_by: ClassVar[str] = "heedful.ngrams.counting.page:count_page"
+    page_by: ClassVar[str] = "heedful.ngrams.counting.command:count_page"
     json_by: ClassVar[str] = "heedful.ngrams.counting.count:summary_json"
 
     manifest: Manifest
@@ -198,9 +203,8 @@ def _encoder(
     word: Any, vocabulary: int | None, corpus: TextCorpus, begun: Path | None, progress: Progress
 ) -> TokenEncoder:
     """The encoder that was asked for; that of a folder that is gone on with, where it was learnt."""
-    from heedful.loading.learnt_tokenizer import bpe_tokenizer, character_tokenizer, seed_tokenizer
     from heedful.loading.loaded_model import tokenizer_place
-    from heedful.loading.token_encoder import TokenEncoder
+    from heedful.loading.token_encoder import TokenEncoder, bpe_tokenizer, character_tokenizer, seed_tokenizer
     from heedful.loading.tokenizer_files import FILES, load_tokenizer
 
     learnt = {"characters": vocabulary, "bpe": vocabulary or LEARNT_BPE}
@@ -258,3 +262,84 @@ def _strings(corpus: TextCorpus, progress: Progress) -> Iterator[str]:
         progress(done // _MIB, total, "MiB read for the tokenizer")
         done += len(text)
         yield text
+
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    GivenCounts: TypeAlias = str | Path | Counts | CountSummary
+    """The folder of counts, or what ``heedful.read_counts`` or ``heedful.count`` gave."""
+
+
+def counts_of(counts: GivenCounts, tokenizer: Tokenizer | None = None) -> Counts:
+    """Return counts from a folder or object, after checking that they are complete.
+
+    Args:
+        counts: Their folder, or what ``heedful.read_counts`` or ``heedful.count`` gave.
+        tokenizer: A tokenizer that must be the one they were counted with.
+
+    Raises:
+        UsageError: It is neither.
+        InputRejected: The folder holds no whole counts, or they are of another tokenizer.
+    """
+    place = getattr(counts, "out", None) or (counts.path if isinstance(counts, Counts) else counts)
+    if not isinstance(place, str | os.PathLike):
+        message = "expected the folder that heedful.count wrote, or what heedful.read_counts gave"
+        raise UsageError(f"counts: {message}; got {type(counts).__name__}")
+    if isinstance(counts, Counts) and tokenizer is None:
+        return counts
+    return read_counts(Path(place), tokenizer=tokenizer)
+
+
+def other_counts(folder: GivenCounts | None, stored: Counts) -> Counts | None:
+    """Return counts of another text, after checking that they use the same tokenizer.
+
+    Args:
+        folder: Of those counts, or they themselves; None for none.
+        stored: The others.
+
+    Raises:
+        InputRejected: They share a text, or the tokenizer is another.
+    """
+    if folder is None:
+        return None
+    found = counts_of(folder, tokenizer=stored.tokenizer)
+    sums = {one.sha256 for one in stored.manifest.texts}
+    shared = [one.name for one in found.manifest.texts if one.sha256 in sums]
+    if shared:
+        message = f"its text {shared[0]} is one that {stored.path} was counted from"
+        raise InputRejected(str(found.path), message, "count a text that the others did not see")
+    return found
+
+
+def was_counted(stored: Counts, text: Iterable[Any]) -> str:
+    """Return whether text files were counted, by checksum: ``yes``, ``partly`` or ``unknown``.
+
+    Args:
+        stored: The counts.
+        text: Paths; anything else is not known to have been counted.
+
+    Returns:
+        ``yes``, ``partly`` or ``unknown``.
+    """
+    sums = {one.sha256 for one in stored.manifest.texts}
+    known = [is_text_file(path) and sha256_of(Path(path)) in sums for path in text]
+    return "unknown" if not any(known) else "yes" if all(known) else "partly"
+
+
+def backend(tokenizer: Any, model: str) -> Any:
+    """Return a model's tokenizer as an object of the ``tokenizers`` library, the form that counts use.
+
+    Args:
+        tokenizer: A model's.
+        model: The model, for messages.
+
+    Raises:
+        InputRejected: It has no such form.
+    """
+    found = getattr(tokenizer, "backend_tokenizer", None)
+    if found is None and hasattr(tokenizer, "to_str"):
+        return tokenizer
+    if found is None:
+        raise InputRejected(model, "its tokenizer has no tokenizer.json to compare with that of the counts", "")
+    return found

@@ -1,20 +1,23 @@
-"""Choose the logit scale of derived heads."""
+"""Choose the logit scale of derived heads.
+
+Find the temperature at which an affinity agrees best with the attention that counts predict.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation.affinities import probability
 from heedful.ngrams.derivation.encoder import layer_normalised
-from heedful.ngrams.derivation.expected import expected_rows
 from heedful.ngrams.derivation.head import HeadMatrices, Stage, Turn
-from heedful.ngrams.derivation.order import rotated_vectors
-from heedful.ngrams.derivation.recipe import DerivationRecipe
+from heedful.ngrams.derivation.recipe import DerivationRecipe, rotated_vectors
+from heedful.ngrams.derivation.row_alignment import expected_rows
 from heedful.ngrams.derivation.table import NgramTable
-from heedful.ngrams.derivation.temperature import best_temperature
 
 PIECE, PIECES = 32, 64
 """Tokens and number of the pieces of text that temperatures are fitted on."""
@@ -130,3 +133,40 @@ def _with_values_of_std(head: HeadMatrices, heads: Sequence[HeadMatrices], recip
         return head
     value = recipe.value_std / _std(other.value for other in heads)
     return head.scaled(value=value, output=recipe.value_std / _std(other.output for other in heads))
+
+
+RANGE = (-12.0, 12.0)
+"""Natural logs between which the factor is sought, on logits whose largest distance within a row is 1."""
+
+
+def best_temperature(expected: Sequence[np.ndarray], logits: Sequence[np.ndarray]) -> float:
+    r"""Return the factor ``b`` that minimises ``KL(expected || softmax(b logits))``, which is convex in b.
+
+    Args:
+        expected: Blocks ``(row, key)`` of expected weights; rows of NaN are left out.
+        logits: Blocks of the same shapes, -inf where a key is not seen.
+
+    Returns:
+        The factor; 1 where the logits of every row are alike, and at an end of the range where they carry nothing
+        but noise, or the order alone.
+    """
+    pairs = [(e[ok], z[ok]) for e, z in zip(expected, logits, strict=True) if (ok := ~np.isnan(e).any(-1)).any()]
+    size = max((_widest(given) for _, given in pairs), default=0.0)
+    if not size > 0:
+        return 1.0
+
+    def divergence(log_factor: float) -> float:
+        total = 0.0
+        for wanted, given in pairs:
+            log_weights = log_softmax(np.exp(log_factor) * (given / size), axis=-1)
+            total -= float((wanted * np.where(wanted > 0, log_weights, 0.0)).sum())
+        return total
+
+    return float(np.exp(minimize_scalar(divergence, bounds=RANGE, method="bounded", options={"xatol": 1e-6}).x)) / size
+
+
+def _widest(logits: np.ndarray) -> float:
+    """Largest distance between two logits of one row."""
+    seen = np.isfinite(logits)
+    high, low = np.where(seen, logits, -np.inf).max(-1), np.where(seen, logits, np.inf).min(-1)
+    return float((high - low).max(initial=0.0))

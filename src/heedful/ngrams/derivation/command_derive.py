@@ -9,8 +9,8 @@ import typer
 from heedful.commandline import options
 from heedful.commandline.errors import guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms, print_written
+from heedful.commandline.options import CountsFolder
 from heedful.commandline.progress import progress_bar
-from heedful.ngrams.command_inputs import CountsFolder
 
 Out = Annotated[Path, typer.Option(metavar="MODEL", help="Folder of the model: absent or empty.")]
 RecipeName = Annotated[
@@ -59,7 +59,7 @@ def derive(
     """
     from heedful.ngrams.derivation.derive import derive as derived
     from heedful.ngrams.derivation.page import derivation_page
-    from heedful.reporting.pages.terminal import print_page
+    from heedful.reporting.pages.html import print_page
 
     forms = Forms(json=json, force=force)
     forms.check()

@@ -1,4 +1,9 @@
-"""``heedful.derive``: compute a model's attention from counts, and report what its factors retain."""
+"""``heedful.derive``: compute a model's attention from counts, and report what its factors retain.
+
+Measure the logit spread of a model's heads over each query's visible keys.
+
+Check whether a head's value matrix fits the position it attends to.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +14,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from heedful.errors import InputRejected, OutputError, UsageError
+import torch
+from torch import Tensor, nn
+
+from heedful.attention.call import AttentionCall
+from heedful.attention.engines.points import logits_of, seen_at
+from heedful.errors import CaptureError, InputRejected, OutputError, UsageError
+from heedful.evaluation.batches import batches_of
 from heedful.evaluation.model_and_text import Reading, model_and_text, one_or_many
+from heedful.evaluation.running import evaluating, run_model
+from heedful.interception.event import AttentionEvent
+from heedful.interception.intercept import intercept, unwatched
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.reporting.shown_record import ShownRecord, counted
 
 if TYPE_CHECKING:
     from heedful.evaluation.model_and_text import GivenModel
     from heedful.loading.given_text import GivenText
-    from heedful.ngrams.counting.given_counts import GivenCounts
+    from heedful.loading.sequences import TokenBatch
+    from heedful.ngrams.counting.count import GivenCounts
     from heedful.ngrams.counting.reading import Counts
     from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
     from heedful.ngrams.derivation.model.deriving import Derived
-    from heedful.ngrams.derivation.recipe import DerivationRecipe
+
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +113,7 @@ def derive(
         >>> made.model.config.num_hidden_layers
         1
     """
-    from heedful.ngrams.counting.given_counts import counts_of
+    from heedful.ngrams.counting.count import counts_of
     from heedful.ngrams.derivation.model.deriving import derive as derived
     from heedful.ngrams.derivation.model.deriving import usual_length
     from heedful.ngrams.derivation.table import stored_table
@@ -166,7 +182,6 @@ def spreads_of(reference: GivenModel, text: GivenText | None, seed: int) -> list
         seed: Of the choice of pieces.
     """
     from heedful.ngrams.derivation.calibrated import PIECE, PIECES
-    from heedful.ngrams.derivation.logit_spreads import logit_spreads
 
     found = model_and_text(reference, PIECES, text or None, None, Reading(seq_len=PIECE, seed=seed))
     return logit_spreads(found.model, found.sequences)
@@ -196,7 +211,6 @@ def pieces_of(stored: Counts, text: GivenText | None) -> list[Any]:
 
 
 def _record(found: Derived, recipe: DerivationRecipe, stored: Counts, seed: int) -> dict[str, Any]:
-    from heedful.ngrams.derivation.pairing import pairings
     from heedful.ngrams.derivation.stored_derivation import digest_of
 
     heads = [
@@ -253,7 +267,7 @@ def _save(found: Derived, stored: Counts, record: dict[str, Any], out: Path) -> 
     """The whole folder, or nothing of it."""
     from transformers import PreTrainedTokenizerFast
 
-    from heedful.loading.quiet import quiet_transformers
+    from heedful.loading.model_types import quiet_transformers
     from heedful.ngrams.derivation.stored_derivation import RECORD
     from heedful.reporting.write import filled_folder, write_atomic
     from heedful.training.saved_card import saved_card
@@ -267,3 +281,105 @@ def _save(found: Derived, stored: Counts, record: dict[str, Any], out: Path) -> 
             write_atomic(made / RECORD, json.dumps(record, indent=2) + "\n", overwrite=True)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error} (name another folder)") from error
+
+
+BATCH_TOKENS = 2048
+
+
+def logit_spreads(model: nn.Module, sequences: TokenBatch) -> list[list[float]]:
+    r"""Return the standard deviation of logits over a query's visible keys, averaged over queries, by layer and head.
+
+    .. math:: \frac1{|Q|} \sum_{i \in Q} \sqrt{\tfrac1{n_i} \sum_{j \in V_i} (l_{ij} - \bar l_i)^2}
+
+    What calibration ``reference`` of a derived model brings its heads to. Pitfall: it depends on how many keys are in
+    view; take sequences as long as those that the derived heads are calibrated on.
+
+    Args:
+        model: Any model whose attention can be met.
+        sequences: Short text: rows of a batch are held whole.
+
+    Returns:
+        By layer, in the order of calls, and head; NaN for a head none of whose queries sees two keys.
+
+    Raises:
+        CaptureError: No attention of the model could be met.
+    """
+    totals: dict[str, Tensor] = {}
+
+    def visit(event: AttentionEvent) -> None:
+        with unwatched(), torch.no_grad():
+            found = _sums(event.call)
+            totals[event.path] = totals[event.path] + found if event.path in totals else found
+
+    with evaluating(model), torch.no_grad(), intercept(model, visit):
+        for batch in batches_of(model, sequences, BATCH_TOKENS):
+            run_model(model, batch.input_ids, batch.attention_mask)
+    if not totals:
+        raise CaptureError(type(model).__name__, "it ran and none of its attention could be captured")
+    return [[float(value) for value in total[0] / total[1]] for total in totals.values()]
+
+
+def _sums(call: AttentionCall) -> Tensor:
+    """Sum of rows' spreads and number of rows, ``(2, head)``."""
+    seen = seen_at(call, torch.arange(call.n_queries, device=call.query.device))
+    number = seen.sum(-1)
+    logits = logits_of(call, 0, call.n_queries).double().masked_fill(~seen, 0.0)
+    mean = logits.sum(-1) / number
+    variance = ((logits - mean[..., None]).square() * seen).sum(-1) / number
+    judged = (number > 1).expand(variance.shape)
+    spreads = torch.where(judged, variance.sqrt(), 0.0)
+    return torch.stack([spreads.sum((0, 2)), judged.double().sum((0, 2))]).cpu()
+
+
+@dataclass(frozen=True)
+class HeadPairing:
+    """Which token, counted from the query, the heads with one skip predict, and a sentence that describes it.
+
+    Attributes:
+        skip: Their skip.
+        heads: Which heads of each layer.
+        ahead: How many tokens behind the query stands the one that they speak of; 1 is the next.
+        sentence: What they do, in words.
+    """
+
+    skip: int
+    heads: tuple[int, ...]
+    ahead: int
+    sentence: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether these heads predict the token directly after the query, which is also what the model predicts."""
+        return self.ahead == 1
+
+
+def pairings(recipe: DerivationRecipe) -> list[HeadPairing]:
+    """Return one ``HeadPairing`` for each skip of a recipe.
+
+    A pattern by ``content`` looks for tokens that the counts put ``skip + 1`` after the query; an ``offset`` looks
+    back ``skip`` tokens, from where ``skip + 1`` further on is the next: to look anywhere else is impossible here. A
+    ``copy`` speaks of the token that is looked at, ``probability`` and ``log_ratio`` of what stands ``skip + 1`` after
+    it.
+
+    Args:
+        recipe: What is derived how.
+    """
+    by_skip: dict[int, list[int]] = {}
+    for head in range(recipe.heads):
+        by_skip.setdefault(recipe.skip(head), []).append(head)
+    return [_pairing(recipe, skip, tuple(heads)) for skip, heads in sorted(by_skip.items())]
+
+
+def _pairing(recipe: DerivationRecipe, skip: int, heads: tuple[int, ...]) -> HeadPairing:
+    looked = -skip if recipe.pattern == "offset" else skip + 1
+    ahead = looked if recipe.value == "copy" else looked + skip + 1
+    looks = f"looks back {skip} tokens" if recipe.pattern == "offset" else f"attends to what often stands {_at(looked)}"
+    takes = "copies it" if recipe.value == "copy" else f"adds what stands {skip + 1} after it"
+    meaning = "which is the next token" if ahead == 1 else f"which is {_at(ahead)}, while the next is asked for"
+    return HeadPairing(skip, heads, ahead, f"{looks} and {takes}, {meaning}.")
+
+
+def _at(ahead: int) -> str:
+    if ahead > 0:
+        return f"{ahead} after the query"
+    return "the query itself" if ahead == 0 else f"{-ahead} before the query"

@@ -9,8 +9,7 @@ import numpy as np
 
 from heedful.errors import UsageError
 from heedful.ngrams.derivation.affinities import Affinity, log_probability, normalised, ppmi
-from heedful.ngrams.derivation.factors import Factors, Weights, frequency_weights
-from heedful.ngrams.derivation.shared_factors import SharedFactors
+from heedful.ngrams.derivation.factors import Factors, SharedFactors, Weights, frequency_weights
 from heedful.ngrams.derivation.table import NgramTable
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from heedful.reporting.pages.cells import share, small
 from heedful.reporting.pages.part import Page, PagePart
+from heedful.reporting.quantity import share, small
 
 MANY = 11.0
 """Times a factor's squares from which on an error is told as such, and not by the share that it leaves."""

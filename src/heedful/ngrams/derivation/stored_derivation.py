@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.strict_json import read_json
+from heedful.loading.regular_file import read_json
 from heedful.loading.wording import escaped
 from heedful.ngrams.counting.reading import Counts
 from heedful.ngrams.derivation.recipe import DerivationRecipe

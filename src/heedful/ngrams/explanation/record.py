@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from heedful.inference.effect import Effect
+from heedful.inference.mean_interval import Effect
 from heedful.reporting.shown_record import ShownRecord
 
 FOCUS = ((0.9, "flat"), (0.5, "mild"), (0.1, "focused"))

@@ -15,8 +15,7 @@ from heedful.ngrams.derivation.affinities import log_probability, log_ratio, pro
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 from heedful.ngrams.derivation.table import NgramTable
-from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import RemedyContext
+from heedful.ngrams.remedies.variant import Material, RemedyContext
 
 OFFSET_WEIGHTS = (1.0, 0.6, 0.4, 0.3)
 """Of what offsets 0, 1, 2, 3 say: less for those farther away, since neighbours repeat one another."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from heedful.inference.effect import Effect
-from heedful.inference.mean_interval import FEWEST_FOR_CLAIM
+from heedful.inference.mean_interval import FEWEST_FOR_CLAIM, Effect
 from heedful.reporting.shown_record import ShownRecord, counted
 
 DIFFUSE = 0.5

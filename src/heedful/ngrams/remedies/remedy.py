@@ -14,12 +14,11 @@ from heedful.evaluation.model_and_text import one_or_many
 if TYPE_CHECKING:
     from heedful.evaluation.model_and_text import GivenModel
     from heedful.loading.given_text import GivenText
-    from heedful.ngrams.counting.given_counts import GivenCounts
+    from heedful.ngrams.counting.count import GivenCounts
     from heedful.ngrams.counting.reading import Counts
     from heedful.ngrams.remedies.model_variants import Subject
     from heedful.ngrams.remedies.record import AblationSuite
-    from heedful.ngrams.remedies.text import Material, Tables
-    from heedful.ngrams.remedies.variant import RemedyContext, Variant
+    from heedful.ngrams.remedies.variant import Material, RemedyContext, Tables, Variant
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def remedy(
     Example:
         >>> heedful.remedy("counts", "held_out.txt", variants="published").save("remedies.html")  # doctest: +SKIP
     """
-    from heedful.ngrams.counting.given_counts import counts_of, other_counts, was_counted
+    from heedful.ngrams.counting.count import counts_of, other_counts, was_counted
     from heedful.ngrams.derivation.derive import spreads_of
     from heedful.ngrams.remedies.running import run_ablations
 
@@ -139,7 +138,7 @@ def _given(places: Sequence[str], stored: Counts, length: int) -> tuple[list[Sub
     """The given models, or nothing: their room is read only where there are any."""
     if not places:
         return [], []
-    from heedful.ngrams.remedies.given_models import given_models
+    from heedful.ngrams.remedies.model_variants import given_models
 
     return given_models(list(places), stored, length)
 
@@ -193,7 +192,7 @@ def _material(
     from heedful.loading.given_text import documents_of
     from heedful.loading.memory import ensure_fits
     from heedful.loading.window_choice import choose_bounded
-    from heedful.ngrams.remedies.text import EVERY, FITTING, Material, parted
+    from heedful.ngrams.remedies.variant import EVERY, FITTING, Material, parted
 
     ensure_fits(
         8 * COPIES * count * length * length,

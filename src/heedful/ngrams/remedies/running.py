@@ -1,4 +1,12 @@
-"""Run all remedies for derived attention on the same text."""
+"""Run all remedies for derived attention on the same text.
+
+Next-token loss of single frozen heads on held-out text. A good attention pattern lowers it only if the values suit
+the attended positions.
+
+Compute the attention logits of a variant on text, from the derived model or from an oracle.
+
+Means over documents with intervals, for all numbers of a suite.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +15,26 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
 from scipy.special import entr, log_softmax
 
 from heedful.errors import InputRejected, UsageError
 from heedful.evaluation.evidence import Array
-from heedful.inference.mean_interval import AT_LEAST_0
+from heedful.inference.mean_interval import AT_LEAST_0, UNBOUNDED, Effect, mean_interval
 from heedful.inference.signflip import sign_flip
 from heedful.inference.units import document_means
-from heedful.ngrams.alignment.aligned_sums import RANGES
-from heedful.ngrams.alignment.skill import skill_by_document
+from heedful.ngrams.alignment.aligned_sums import RANGES, skill_by_document
+from heedful.ngrams.derivation.calibrated import best_temperature
+from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
+from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
+from heedful.ngrams.derivation.model.deriving import derive
+from heedful.ngrams.derivation.recipe import DerivationRecipe
 from heedful.ngrams.derivation.row_alignment import row_alignment
-from heedful.ngrams.derivation.temperature import best_temperature
-from heedful.ngrams.remedies.effects import FLIPS, effects
-from heedful.ngrams.remedies.logits import variant_logits
-from heedful.ngrams.remedies.losses import head_losses
-from heedful.ngrams.remedies.record import AblationSuite, Agreement, GivenModel, Remedy, Step
-from heedful.ngrams.remedies.text import Material
-from heedful.ngrams.remedies.variant import GivenHeads, RemedyContext, Variant
+from heedful.ngrams.remedies.heads import Head, Likelihood, frequencies, heads_of
+from heedful.ngrams.remedies.model_variants import head_logits
+from heedful.ngrams.remedies.record import AblationSuite, Agreement, GivenModel, HeadLoss, Remedy, Step
+from heedful.ngrams.remedies.variant import GivenHeads, Material, Pieces, RemedyContext, Variant
 
 COLUMNS = ("divergence", "uniform", "cosine", "match", "chance")
 
@@ -243,3 +254,144 @@ def _steps(suite: Sequence[Variant], found: dict[str, _Measured], document: np.n
     return {
         name: Step(against=base, gain=message[place], p=float(p[place])) for place, (name, base) in enumerate(pairs)
     }
+
+
+MOST = 1 - 1e-6
+"""Largest share of a head in its mixture with frequencies, which keeps the loss finite."""
+
+BIGRAM = 1
+"""Its place among the heads."""
+
+
+def head_losses(
+    material: Material, context: RemedyContext, seeds: Sequence[int]
+) -> tuple[list[HeadLoss], dict[str, str]]:
+    """Return the loss of each single head, in the order of the page's table, and the reason for each head that can't
+    be measured, by name.
+
+    Each head's distribution is mixed with token frequencies, at a share fitted on other pieces of text.
+
+    Args:
+        material: Counts and text.
+        context: Of the models whose matrices are read.
+        seeds: Of their embeddings; losses are means over them.
+    """
+    heads, skipped = heads_of(material, context, seeds)
+    measured = [_losses(head, material) for head in heads]
+    values = document_means(np.stack([loss for loss, _ in measured], axis=-1), material.measured.document)
+    gains = values[:, BIGRAM : BIGRAM + 1] - values
+    losses, message = effects(values, AT_LEAST_0), effects(gains)
+    tested = np.delete(np.arange(len(heads)), BIGRAM)
+    p = np.full(len(heads), np.nan)
+    p[tested] = sign_flip(gains[:, tested], resamples=FLIPS, seed=0).p_adjusted
+    rows = [
+        HeadLoss(
+            name=head.name,
+            attends=head.attends,
+            takes=head.takes,
+            loss=losses[place],
+            gain=message[place],
+            weight=measured[place][1] if place else float("nan"),
+            p=float(p[place]),
+        )
+        for place, head in enumerate(heads)
+    ]
+    return rows, skipped
+
+
+def _losses(head: Head, material: Material) -> tuple[Array, float]:
+    """Mean loss of each measured piece ``(sequence,)``, and the share, both means over seeds."""
+    frequency = frequencies(material.first)
+    base = [frequency[pieces.tokens[:, 2:]] for pieces in (material.fitting, material.measured)]
+    losses, shares = [], []
+    for likelihood in head.likelihoods:
+        share = _share(_of(likelihood, material.fitting), base[0])
+        losses.append(-np.log(_mixed(_of(likelihood, material.measured), base[1], share)).mean(-1))
+        shares.append(share)
+    return np.mean(losses, axis=0), float(np.mean(shares))
+
+
+def _of(likelihood: Likelihood, pieces: Pieces) -> Array:
+    return np.stack([likelihood(tokens) for tokens in pieces.tokens])
+
+
+def _mixed(head: Array, frequency: Array, share: float) -> Array:
+    return share * head + (1 - share) * frequency
+
+
+def _share(head: Array, frequency: Array) -> float:
+    """Share of the head at which the mixture has the least loss, one row more counted of which the head knows nothing.
+
+    Without that row a head that met no surprise would be believed wholly, and its first surprise would be its mean.
+    """
+
+    def loss(share: float) -> float:
+        return float(-np.log(_mixed(head, frequency, share)).sum() - np.log1p(-share))
+
+    return float(minimize_scalar(loss, bounds=(0.0, MOST), method="bounded", options={"xatol": 1e-6}).x)
+
+
+def variant_logits(variant: Variant, material: Material, seed: int) -> Callable[[np.ndarray], Array]:
+    """Return a function from tokens to the attention logits of a variant.
+
+    Args:
+        variant: Which.
+        material: Counts, and text that calibrations of its recipe are fitted on.
+        seed: Of embeddings, and of whatever is random; of given heads, which of them.
+
+    Returns:
+        Tokens ``(sequence, position)`` to logits ``(sequence, row, column)`` of rows from the second on: keys, -inf
+        behind the query, and a column more where a given head has a learned sink.
+
+    Raises:
+        UsageError: The recipe cannot exist for these counts or this width.
+        InputRejected: A matrix has no directions, or its decomposition does not converge; or a given head hides keys.
+    """
+    source = variant.source
+    if isinstance(source, GivenHeads):
+        given, layer, head = source.heads[seed]
+        return lambda tokens: head_logits(given, tokens, layer, head)
+    if not isinstance(source, DerivationRecipe):
+        return lambda tokens: _hidden(source(material, tokens, seed))
+    model = _model(source, variant.fed, material, seed)
+    return lambda tokens: head_logits(model.model, tokens, variant.layer, 0)
+
+
+def _model(
+    recipe: DerivationRecipe, fed: Mapping[str, str], material: Material, seed: int
+) -> HeedfulDerivedForCausalLM:
+    length = material.measured.tokens.shape[1]
+    documents = list(material.fitting.tokens)
+    model = derive(
+        material.tables, recipe, documents, length, seed, spreads=material.spreads, shared=material.shared
+    ).model
+    if not fed:
+        return model
+    config = HeedfulDerivedConfig(**{**model.config.to_dict(), **fed})
+    other = HeedfulDerivedForCausalLM(config)
+    other.load_state_dict(model.state_dict())
+    return other.eval()
+
+
+def _hidden(logits: Array) -> Array:
+    behind = np.triu(np.ones(logits.shape[1:], dtype=bool), 2)
+    return np.where(behind, -np.inf, logits)
+
+
+FLIPS = 9999
+"""Sign vectors of a test whose p is adjusted for all its entries."""
+
+
+def effects(values: Array, within: tuple[ArrayLike, ArrayLike] = UNBOUNDED) -> list[Effect]:
+    """Return the mean over documents of each column of ``values``, ``(document, column)``, with its 95 % interval.
+
+    Args:
+        values: ``(document, column)``.
+        within: Least and largest value that a mean can have, each a number or one a column.
+    """
+    interval = mean_interval(values, within=within)
+    found = []
+    for column in range(values.shape[1]):
+        one = interval.at(column)
+        found.append(Effect(estimate=float(one.estimate), low=float(one.low), high=float(one.high), n=int(one.units)))
+    return found

@@ -1,4 +1,7 @@
-"""Training settings of a derived model, in addition to the general training settings."""
+"""Training settings of a derived model, in addition to the general training settings.
+
+Register training of models with derived attention as a sweep recipe.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.learnt_tokenizer import character_tokenizer
-from heedful.loading.token_encoder import TokenEncoder
+from heedful.loading.token_encoder import TokenEncoder, character_tokenizer
 from heedful.ngrams.counting.counting import CountSettings, count
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.derivation.calibrated import short_pieces
@@ -20,13 +22,14 @@ from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM
 from heedful.ngrams.derivation.model.deriving import derive
 from heedful.ngrams.derivation.recipe import DerivationRecipe, recipe_named
 from heedful.ngrams.derivation.table import stored_table
-from heedful.ngrams.training.embedding_drift import EmbeddingDrift, Relinking
+from heedful.ngrams.training.model_facts import EmbeddingDrift, Relinking
 from heedful.training.run_settings import RunSettings
-from heedful.training.token_windows import encode
-from heedful.training.training_texts import TrainingTexts
+from heedful.training.sweeps.recipe import RECIPES, SweepRecipe
+from heedful.training.token_windows import TrainingTexts, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+
 
 WORDS, TOKENS = 512, 128
 """Tokens of a learnt tokenizer and of a window, where none are given."""
@@ -214,3 +217,14 @@ class DerivedRunSettings(RunSettings):
         counts = Path(self.counts) if self.counts is not None else out / COUNTED
         drift = EmbeddingDrift(model, tokenizer, counts, self.derivation, out, self.track_every or self.every)
         return [*linked, drift]
+
+
+def derived_recipe() -> SweepRecipe:
+    """Return the recipe that trains the parts of a model not derived from counts."""
+    from heedful.training.decoder_run import train_decoder
+    from heedful.training.sweeps.training_recipe import training_recipe
+
+    return training_recipe("derived", DerivedRunSettings, train_decoder)
+
+
+RECIPES.add("derived", derived_recipe)

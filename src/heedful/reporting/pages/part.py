@@ -1,14 +1,21 @@
-"""Page structure for terminal, HTML and JSON: tables, each with a paragraph."""
+"""Page structure for terminal, HTML and JSON: tables, each with a paragraph.
+
+Convert a record to strict JSON: an object keyed by field name, in which an ``Effect`` is an object with estimate,
+low, high and n.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import Field, asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from heedful.reporting.json_values import document_text, json_value
 
 if TYPE_CHECKING:
     from heedful.reporting.drawing import Drawn
+
 
 Row = tuple[str, ...]
 _WORD = re.compile(r"\b(?!(?:nats?|bits?|mass|inf|nan|keys?|share|ratio)\b)[^\W\d_]{3,}", re.IGNORECASE)
@@ -72,3 +79,26 @@ def _numeric(column: Sequence[str]) -> bool:
     return any(any(sign.isdigit() for sign in cell) for cell in filled) and not any(
         _WORD.search(cell) for cell in filled
     )
+
+
+class Record(Protocol):
+    """Protocol of a dataclass that can be shown as a page and stored as JSON.
+
+    Attributes:
+        schema: Name and version of its document, ``heedful.pruning/1`` say.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    schema: ClassVar[str]
+
+
+def record_document(record: Record) -> dict[str, Any]:
+    """Return the record as a JSON-compatible dict with its field names; non-finite numbers become null."""
+    lost: list[str] = []
+    fields = {name: json_value(value, f"$.{name}", lost) for name, value in asdict(record).items()}
+    return {"schema": record.schema, **fields}
+
+
+def record_json(record: Record) -> str:
+    """Return the record as JSON text that ends with a newline."""
+    return document_text(record_document(record))

@@ -13,12 +13,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
 from heedful.loading.model_types import ModelType, add_model_type
-from heedful.training.model.arguments import CACHE, CACHE_NAMES, cache_to_fill, for_model, one_cache
-from heedful.training.model.attention.variants import VARIANTS
+from heedful.training.model.attention.softmax import VARIANTS, RMSNorm, Rotation, rotation
 from heedful.training.model.decoder_config import HeedfulDecoderConfig
-from heedful.training.model.language_head import LanguageHead
-from heedful.training.model.rms_norm import RMSNorm
-from heedful.training.model.rotation import Rotation, rotation
+from heedful.training.model.language_head import CACHE, CACHE_NAMES, LanguageHead, cache_to_fill, for_model, one_cache
 
 
 class SwiGLU(nn.Module):

@@ -1,25 +1,36 @@
-"""``heedful sweep``: run a plan; ``heedful sweep table`` shows the results."""
+"""``heedful sweep``: run a plan; ``heedful sweep table`` shows the results.
+
+Plans that ship with the package and can be run by name.
+
+Display a running sweep: a bar for all runs and one per active run; plain lines without a terminal.
+"""
+
+from __future__ import annotations
 
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from heedful.commandline import options
-from heedful.commandline.errors import FAILED, guarded
+from heedful.commandline.errors import FAILED, Terminated, guarded
 from heedful.commandline.forms import STANDARD_OUTPUT, Forms
 from heedful.commandline.help import PlainGroup
-from heedful.commandline.signals import Terminated
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:
-    from heedful.training.sweeps.folder import SweepFolder
+    from heedful.training.sweeps.folder import Standing, SweepFolder
+    from heedful.training.sweeps.parallel import View
     from heedful.training.sweeps.plan import SweepPlan
     from heedful.training.sweeps.result import Result
+
 
 PlanFile = Annotated[
     Path,
@@ -78,7 +89,6 @@ def run(
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)  # before torch is loaded
     from heedful.errors import UsageError
     from heedful.training.sweeps.folder import SweepFolder
-    from heedful.training.sweeps.packaged import packaged_plan
     from heedful.training.sweeps.parallel import Share
     from heedful.training.sweeps.plan_file import read_plan
 
@@ -120,7 +130,7 @@ def table(
     return 0
 
 
-def _list(plan: "SweepPlan", folder: "SweepFolder", threads: int) -> int:
+def _list(plan: SweepPlan, folder: SweepFolder, threads: int) -> int:
     from heedful.training.sweeps.parallel import run_command
 
     for run in plan.runs:
@@ -129,7 +139,7 @@ def _list(plan: "SweepPlan", folder: "SweepFolder", threads: int) -> int:
     return 0
 
 
-def _one(plan: "SweepPlan", wanted: Any, folder: "SweepFolder", threads: int) -> int:
+def _one(plan: SweepPlan, wanted: Any, folder: SweepFolder, threads: int) -> int:
     _end_with_the_sweep()
     import torch
 
@@ -143,8 +153,7 @@ def _one(plan: "SweepPlan", wanted: Any, folder: "SweepFolder", threads: int) ->
     return 0
 
 
-def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: Path | None) -> int:
-    from heedful.training.sweeps.command_screen import screen
+def _all(plan: SweepPlan, folder: SweepFolder, share: Any, json: Path | None) -> int:
     from heedful.training.sweeps.parallel import run_sweep
     from heedful.training.sweeps.result import read_sweep
 
@@ -166,8 +175,8 @@ def _all(plan: "SweepPlan", folder: "SweepFolder", share: Any, json: Path | None
     return FAILED if result.failed else 0
 
 
-def _deliver(result: "Result", folder: Path, json: Path | None, **options: Any) -> None:
-    from heedful.reporting.json_text import document_text
+def _deliver(result: Result, folder: Path, json: Path | None, **options: Any) -> None:
+    from heedful.reporting.json_values import document_text
 
     lines = result.lines(**options)
     written = result.save(folder)
@@ -202,3 +211,83 @@ def _end_with_the_sweep() -> None:
 
 def _print_line(line: str) -> None:
     typer.echo(visible(line, getattr(sys.stderr, "encoding", None) or "ascii"), err=True)
+
+
+PLANS = ("irreps", "kappa")
+"""Their names."""
+
+
+def packaged_plan(given: Path) -> Path:
+    """Return the given plan file, or the packaged plan of that name if no such file exists.
+
+    Args:
+        given: A name of ``PLANS``, or a file.
+    """
+    if str(given) in PLANS and not given.exists():
+        return Path(str(resources.files("heedful.training.sweeps").joinpath("plans", f"{given}.yaml")))
+    return given
+
+
+_TITLE = 44
+"""Cells of a run's title and of what it does, so that a bar and its numbers fit in 80."""
+
+
+@contextmanager
+def screen() -> Iterator[tuple[Callable[[View], None], Callable[[Standing], None]]]:
+    """Return a context with two callbacks that display the running sweep.
+
+    Yields:
+        A function for every show at the sweep, and one for each run that is over.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _nothing, _line
+        return
+    bars = _bars()
+    tasks: dict[str, Any] = {}
+    with bars:
+        whole = bars.add_task("", total=1)
+
+        def show(view: View) -> None:
+            counts = {"finished": view.finished, "failed": view.failed, "elsewhere": view.elsewhere}
+            message = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "finished")
+            bars.update(whole, description=message, completed=view.finished + view.failed, total=view.runs)
+            working = {run.fingerprint: (run, how_far) for run, how_far in view.working}
+            for name in tasks.keys() - working.keys():
+                bars.remove_task(tasks.pop(name))
+            for name, (run, (done, total, what)) in working.items():
+                if name not in tasks:
+                    tasks[name] = bars.add_task("", total=1)
+                text = _short(f"{run.title}: {what}")
+                bars.update(tasks[name], description=text, completed=done, total=max(total, 1))
+
+        yield show, lambda standing: bars.console.print(_standing_line(standing), markup=False, highlight=False)
+
+
+def _bars() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
+    text = TextColumn("{task.description}", markup=False)
+    return Progress(
+        text, BarColumn(bar_width=14), TextColumn("{task.completed}/{task.total}"), console=console, transient=True
+    )
+
+
+def _short(text: str) -> str:
+    shown = visible(text, sys.stderr.encoding or "ascii")
+    return shown if len(shown) <= _TITLE else shown[: _TITLE - 3] + "..."
+
+
+def _standing_line(standing: Standing) -> str:
+    why = f": {standing.detail}" if standing.detail else ""
+    message = f"{standing.state}: run {standing.run.number}, {standing.run.title}{why}"
+    return visible(message, sys.stderr.encoding or "ascii")
+
+
+def _nothing(_view: View) -> None:
+    """Where there is no terminal, a line a run is enough."""
+
+
+def _line(standing: Standing) -> None:
+    typer.echo(_standing_line(standing), err=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from heedful.errors import HeedfulError, InputRejected, OutputError, UsageError
-from heedful.loading.strict_json import read_json
+from heedful.loading.regular_file import read_json
 from heedful.loading.wording import escaped
 from heedful.reporting.write import refuse_links, remove_stale, write_atomic
 from heedful.training.sweeps.claim import holder

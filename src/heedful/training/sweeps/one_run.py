@@ -16,10 +16,8 @@ from heedful.loading.documents import load_documents
 from heedful.loading.wording import reason
 from heedful.training.sweeps.claim import ClaimLost, Held, claimed
 from heedful.training.sweeps.folder import RunPlace, SweepFolder
-from heedful.training.sweeps.measured import save_measured
 from heedful.training.sweeps.plan import PlannedRun, SweepPlan
-from heedful.training.sweeps.recipe import Workplace
-from heedful.training.sweeps.recipes import recipe_of
+from heedful.training.sweeps.recipe import Workplace, recipe_of, save_measured
 
 _BETWEEN_WORDS = 0.5
 """Seconds between two words on how far the run is."""

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from heedful.errors import InputRejected, UsageError
-from heedful.loading.strict_json import read_json
+from heedful.loading.regular_file import read_json
 from heedful.loading.wording import escaped
 from heedful.training.sweeps.recipe import SweepRecipe
 

@@ -15,8 +15,7 @@ from heedful.loading.config_file import read_config
 from heedful.loading.documents import load_documents
 from heedful.loading.wording import escaped, listed
 from heedful.training.sweeps.plan import CELL, SCHEMA, SweepPlan, Value, laid_out
-from heedful.training.sweeps.recipe import SweepRecipe
-from heedful.training.sweeps.recipes import recipe_of
+from heedful.training.sweeps.recipe import SweepRecipe, recipe_of
 
 KEYS = ("recipe", "text", "fixed", "cells", "axes", "seeds", "measures", "track")
 LARGEST_SEED = 2**32 - 1

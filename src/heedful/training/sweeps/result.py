@@ -1,22 +1,32 @@
-"""Results of a sweep so far: tables, intervals, page, JSON."""
+"""Results of a sweep so far: tables, intervals, page, JSON.
+
+Format a sweep's results as text of 80 columns: a block per measure, a line per cell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import polars
 
 from heedful.errors import UsageError
 from heedful.loading.wording import escaped, listed
+from heedful.reporting.escape import visible
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
-from heedful.training.sweeps.intervals import over_seeds
-from heedful.training.sweeps.over_documents import over_documents
-from heedful.training.sweeps.page import document_lines, page_lines
-from heedful.training.sweeps.plan import SweepPlan
-from heedful.training.sweeps.table import json_rows, save_tables, tidy
+from heedful.training.sweeps.plan import SweepPlan, shown
+from heedful.training.sweeps.table import (
+    ALL_HEADS,
+    axis_column,
+    json_rows,
+    over_documents,
+    over_seeds,
+    save_tables,
+    tidy,
+)
 
 SCHEMA = "heedful.sweep/1"
 
@@ -112,3 +122,158 @@ def read_sweep(folder: SweepFolder, plan: SweepPlan | None = None) -> Result:
     table, unread = tidy(known, folder)
     documents = over_documents(known, folder)
     return Result(known, folder.standings(known), table, over_seeds(known, table), unread, documents)
+
+
+WIDTH = 80
+_LABEL, _CELL = 24, 27
+SHOWN = (
+    "held_out_loss",
+    "perplexity",
+    "training_loss",
+    "concentration",
+    "visible_share",
+    "max_weight",
+    "step_time",
+    "peak_memory",
+)
+"""Measures of a page where none are asked for."""
+
+
+def page_lines(
+    plan: SweepPlan,
+    intervals: polars.DataFrame,
+    unfinished: Sequence[tuple[str, str, str]],
+    *,
+    measures: Sequence[str] = (),
+    heads: bool = False,
+) -> list[str]:
+    """Return the results of a sweep as lines.
+
+    Args:
+        plan: The plan.
+        intervals: What ``over_seeds`` gives.
+        unfinished: Title, state and reason of each run that is not finished.
+        measures: Measures to show; none for ``SHOWN``, or for all where none of those was measured.
+        heads: Whether to show each head instead of the mean over heads.
+
+    Returns:
+        Lines of at most 80 columns of visible characters.
+    """
+    done, cells = len(plan.runs) - len(unfinished), len(plan.runs) // len(plan.seeds)
+    counted = f"{cells} {'cell' if cells == 1 else 'cells'} x {_count(plan.seeds)}"
+    lines = [f"SWEEP {plan.recipe}: {done} of {len(plan.runs)} runs finished, {counted}"]
+    if plan.fixed:
+        lines += _folded("fixed: " + ", ".join(f"{name}={shown(value)}" for name, value in plan.fixed.items()))
+    known = list(dict.fromkeys(intervals["measure"]))
+    wanted = list(measures) or [name for name in SHOWN if name in known] or known
+    if len(intervals):
+        against = "; after |: difference from the first line, paired by seed" if cells > 1 else ""
+        lines += _folded(f"Mean over seeds, 95 % interval{against}.")
+    for name in wanted:
+        lines += ["", *_block(name, plan, intervals.filter(polars.col("measure") == name), heads)]
+    if others := [name for name in known if name not in wanted]:
+        lines += ["", *_folded(f"also measured (--measure NAME): {_listed(others)}")]
+    if unfinished:
+        lines += ["", "NOT FINISHED"]
+        for title, state, why in unfinished:
+            lines += _folded(f"{state}: {title}" + (f": {why}" if why else ""), "  ")
+    return lines
+
+
+def document_lines(plan: SweepPlan, documents: polars.DataFrame) -> list[str]:
+    """Return the block of lines on held-out loss over documents.
+
+    Args:
+        plan: The plan.
+        documents: What ``over_documents`` gives.
+
+    Returns:
+        Lines of at most 80 columns of visible characters.
+    """
+    found = documents.to_dicts()
+    most = max(row["documents"] for row in found)
+    heading, labels = _aligned(_cells(plan, found), len(found))
+    message = (
+        f"held_out_loss over up to {most} documents for these seeds; after |: the difference from the first cell, "
+    )
+    lines = _folded(f"{message}paired by document and seed.") + ([f"  {heading}"] if heading else [])
+    for label, row in zip(labels, found, strict=True):
+        lines += _row(label, row)
+    return lines
+
+
+def _cells(plan: SweepPlan, rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    return {axis: [visible(shown(row[axis_column(axis)])) for row in rows] for axis in plan.axes}
+
+
+def _block(name: str, plan: SweepPlan, rows: polars.DataFrame, heads: bool) -> list[str]:
+    by_head = rows.filter(polars.col("head").is_not_null())
+    means = rows.filter(polars.col("label") == ALL_HEADS)
+    if len(by_head):
+        rows = by_head if heads else means
+    unit = next((unit for unit in rows["unit"] if unit), "")
+    note = "" if heads or not len(by_head) else ", mean over heads"
+    lines = [visible(f"{name}{f' ({unit})' if unit else ''}{note}")]
+    found = rows.to_dicts()
+    columns = _cells(plan, found)
+    if heads and len(by_head):
+        columns["head"] = [visible(_head_name(row)) for row in found]
+    heading, labels = _aligned(columns, len(found))
+    lines += [f"  {heading}"] if heading else []
+    for label, row in zip(labels, found, strict=True):
+        lines += _row(label, row)
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names, those of the tracker's record only counted."""
+    own = [name for name in names if "." not in name]
+    tracked = [name for name in names if "." in name]
+    more = [f"{len(tracked)} of the tracker's last record such as {tracked[-1]}"] if tracked else []
+    return ", ".join(own + more)
+
+
+def _aligned(columns: dict[str, list[str]], rows: int) -> tuple[str, list[str]]:
+    """Heading and rows of columns where they fit beside the numbers; else ``name=value`` a row, and no heading."""
+    widths = {name: max(map(len, (name, *values))) for name, values in columns.items()}
+    if sum(widths.values()) + len(widths) - 1 > _LABEL:
+        return "", [" ".join(f"{name}={values[row]}" for name, values in columns.items()) for row in range(rows)]
+    heading = " ".join(f"{name:<{width}}" for name, width in widths.items())
+    return heading.rstrip(), [
+        " ".join(f"{values[row]:<{widths[name]}}" for name, values in columns.items()) for row in range(rows)
+    ]
+
+
+def _head_name(row: dict[str, Any]) -> str:
+    place = f"L{row['layer']}H{row['head']}"
+    return place if row["label"] in ("", None, place) else f"{place} {row['label']}"
+
+
+def _row(label: str, row: dict[str, Any]) -> list[str]:
+    numbers, against = _bounded(row["mean"], row["low"], row["high"]), ""
+    if row["against_first"] is not None:
+        against = f"| {_bounded(row['against_first'], row['against_low'], row['against_high'], 3)}"
+    short = len(label) <= _LABEL
+    above = [] if short else _folded(label.rstrip(), "  ")
+    whole = f"  {label if short else '':<{_LABEL}} {numbers:<{_CELL}} {against}".rstrip()
+    if len(whole) <= WIDTH:
+        return [*above, whole]
+    # Tiny numbers are long: their difference gets a line of its own.
+    return [*above, f"  {label if short else '':<{_LABEL}} {numbers}", f"  {'':<{_LABEL}} {against}"]
+
+
+def _bounded(mean: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
+    if mean is None:
+        return "undefined"
+    if low is None or high is None:
+        return f"{mean:.{digits}g} (one seed)"
+    return f"{mean:.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"
+
+
+def _count(seeds: Sequence[int]) -> str:
+    return "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+
+
+def _folded(text: str, indent: str = "") -> list[str]:
+    whole: Iterable[str] = wrap(visible(text), WIDTH - len(indent) - 2, subsequent_indent="  ")
+    return [indent + line for line in whole]

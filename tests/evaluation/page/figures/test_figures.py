@@ -13,8 +13,7 @@ from tests.evaluation.page import factory
 from tests.evaluation.page.cards import carded
 
 from heedful.errors import OutputError
-from heedful.evaluation.page.figures.figures import FIGURES
-from heedful.evaluation.page.figures.saving import save_figures
+from heedful.evaluation.page.figures.figures import FIGURES, save_figures
 from heedful.evaluation.result import Report
 from heedful.reporting.drawing import drawn, png, svg
 

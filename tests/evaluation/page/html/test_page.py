@@ -9,10 +9,10 @@ from tests.evaluation.page import factory
 from tests.evaluation.page.cards import card, carded, noise
 from tests.evaluation.page.html.reading import assert_closed
 
-from heedful.evaluation.cards import Cards
 from heedful.evaluation.page.html.page import to_html
 from heedful.evaluation.page.json_document import to_json
 from heedful.evaluation.page.json_reader import from_json
+from heedful.evaluation.result import Cards
 
 PARTS = ("verdicts", "heads", "figures", "not-measured", "next", "settings")
 

@@ -11,9 +11,9 @@ from tests.ngrams.derivation.model.test_deriving import DOCUMENTS, ROWS, TABLES,
 
 from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation.affinities import affinity
+from heedful.ngrams.derivation.head import position_shift
 from heedful.ngrams.derivation.model.derived import sinusoids
 from heedful.ngrams.derivation.model.deriving import Derived, derive
-from heedful.ngrams.derivation.position_shift import position_shift
 from heedful.ngrams.derivation.recipe import RECIPES, DerivationRecipe
 
 PLAIN = DerivationRecipe(

@@ -1,23 +1,29 @@
 """Prepare the data behind the head map and head cards of the HTML page as compact JSON, with control characters made
 visible.
+
+Give each head statistic a unit and a one-sentence explanation.
+
+Encode head pictures as small PNG files with sixteen colours; bins without visible keys are transparent.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import math
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from heedful.evaluation.page.html.picture import palette, picture_png
+from heedful.attention.registry import STATISTICS
 from heedful.evaluation.page.html.verdicts import badge
-from heedful.evaluation.page.html.words import words_of
 from heedful.reporting.escape import visible
 
 if TYPE_CHECKING:
-    from heedful.evaluation.cards import HeadCard, Strongest
-    from heedful.evaluation.result import Finding, HeadRow, Report
+    from heedful.evaluation.result import Finding, HeadCard, HeadRow, Picture, Report, Strongest
+
 
 DIGITS = 4
 """Significant digits of a number on the page."""
@@ -137,3 +143,123 @@ def _badge(verdict: str) -> list[str]:
 def _short(value: float | None) -> float | None:
     """The number in few digits; None where there is none."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.{DIGITS}g}") + 0.0
+
+
+_WORDS = {
+    "concentration": ("nat", "distance from equal weights over the visible keys"),
+    "effective_keys": ("keys", "equally weighted keys that would have this entropy"),
+    "induction_mass": ("mass", "weight on the tokens after all earlier copies of the query's token, on random repeats"),
+    "duplicate_mass": ("mass", "weight on all earlier copies of the query's own token, on random repeats"),
+    "local_mass": ("mass", "weight within 5 positions"),
+    "log_contrast": ("log ratio", "near keys against far ones, within rows"),
+    "later_sink_key": (
+        "position",
+        "key other than the first that draws most weight, where half of the sequences agree",
+    ),
+    "later_sink_mass": ("mass", "mean weight on the key other than the first that draws most"),
+    "max_logit": ("logit", "largest logit over all visible pairs, after scale, softcap and bias"),
+    "max_weight": ("mass", "weight of the heaviest key"),
+    "near_zero_mass": ("mass", "weight on values whose projected norm is below a quarter of the median one"),
+    "offset": ("tokens", "offset of the heaviest key from the query, own and previous token left out"),
+    "offset_mass": ("mass", "mean weight at that offset"),
+    "pair_mass": ("mass", "mean weight on the given pairs"),
+    "pair_mass_permuted": ("mass", "the same on permuted pairs"),
+    "pair_p": ("p", "share of matchings, permuted and given, with this mass"),
+    "pair_p_adjusted": ("p", "the same, adjusted over all heads"),
+    "previous_mass": ("mass", "weight on the token before"),
+    "row_entropy": ("nat", "entropy of the weights"),
+    "row_std_seed": ("mass", "spread of a row's weights; for comparison only, it shrinks with length"),
+    "self_mass": ("mass", "weight on the query's own token"),
+    "sink_mass": ("mass", "weight on the first key"),
+    "sink_norm_ratio": ("ratio", "norm of the hidden state of the heaviest key over the sequence's median one"),
+    "visible_share": ("share", "effective keys over visible keys"),
+    "weighted_sink_mass": ("share", "share of the first key in weight times value times output projection"),
+}
+
+
+def known_names() -> tuple[str, ...]:
+    """Names of the statistics that have a unit and a reading here."""
+    return tuple(_WORDS)
+
+
+def words_of(name: str) -> tuple[str, str]:
+    """Return the unit and a one-sentence explanation of a statistic.
+
+    Args:
+        name: Of the statistic; one of another package has the unit that it was registered with, and the first line of
+            its docstring.
+
+    Returns:
+        Both empty for one that nothing installed here registers, as in a report from elsewhere.
+    """
+    if name in _WORDS:
+        return _WORDS[name]
+    if name not in STATISTICS:
+        return "", ""
+    facts = STATISTICS[name]
+    first = next(iter((facts.compute.__doc__ or "").strip().splitlines()), "")
+    return facts.unit, first.rstrip(".")
+
+
+_STOPS = ((244, 247, 250), (166, 203, 230), (62, 134, 196), (18, 69, 124), (4, 22, 46))
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SHADES = 15
+
+
+def picture_png(picture: Picture) -> bytes | None:
+    """Return a picture as PNG bytes, pale to dark by weight; bins without visible keys are transparent.
+
+    Args:
+        picture: The picture; its text is not trusted.
+
+    Returns:
+        The file, or None where the text holds no such grid.
+    """
+    grid = _grid(picture)
+    if grid is None:
+        return None
+    lines = [grid[start : start + picture.columns] for start in range(0, len(grid), picture.columns)]
+    header = struct.pack(">IIBBBBB", picture.columns, picture.rows, 4, 3, 0, 0, 0)
+    parts = (
+        (b"IHDR", header),
+        (b"PLTE", palette()),
+        (b"tRNS", b"\x00"),
+        (b"IDAT", zlib.compress(b"".join(b"\x00" + _packed(line) for line in lines), 9)),
+        (b"IEND", b""),
+    )
+    return _SIGNATURE + b"".join(_chunk(name, data) for name, data in parts)
+
+
+def palette() -> bytes:
+    """Return the RGB bytes of the transparent colour and of each shade."""
+    colours = [_STOPS[0]] + [_colour(shade / (_SHADES - 1)) for shade in range(_SHADES)]
+    return bytes(part for colour in colours for part in colour)
+
+
+def _colour(place: float) -> tuple[int, int, int]:
+    """The colour at a place from 0 to 1, linear between stops."""
+    step = min(int(place * (len(_STOPS) - 1)), len(_STOPS) - 2)
+    rest = place * (len(_STOPS) - 1) - step
+    red, green, blue = (round(a + (b - a) * rest) for a, b in zip(_STOPS[step], _STOPS[step + 1], strict=True))
+    return red, green, blue
+
+
+def _grid(picture: Picture) -> bytes | None:
+    """The bins of a picture, never more than it says it has."""
+    expected = picture.rows * picture.columns
+    try:
+        inflating = zlib.decompressobj()
+        grid = inflating.decompress(base64.b64decode(picture.shades, validate=True), expected + 1)
+    except (zlib.error, binascii.Error, ValueError):
+        return None
+    return grid if len(grid) == expected and max(grid, default=0) <= _SHADES else None
+
+
+def _packed(line: bytes) -> bytes:
+    """Two bins a byte."""
+    even = line + b"\x00" * (len(line) % 2)
+    return bytes(left << 4 | right for left, right in zip(even[::2], even[1::2], strict=True))
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

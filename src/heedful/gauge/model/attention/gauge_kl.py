@@ -13,9 +13,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from heedful.gauge.beliefs import Framed, Gaussians, divergences, own_divergence
 from heedful.gauge.frames import into_frame, out_of_frame
 from heedful.gauge.irreps import parse_irreps
-from heedful.gauge.kappa import first_kappa, kappa_for
 from heedful.gauge.layout import BeliefLayout, TokenBeliefs, side_by_side
-from heedful.training.model.eager import eager_attention_forward
+from heedful.gauge.model.gauge_config import first_kappa, kappa_for
+from heedful.training.model.attention.softmax import eager_attention_forward
 
 if TYPE_CHECKING:
     from transformers import Cache

@@ -21,9 +21,8 @@ from heedful.loading.model_types import ModelType, add_model_type
 from heedful.ngrams.derivation.embeddings import fingerprint
 from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDerivedAttention
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
-from heedful.training.model.arguments import CACHE, CACHE_NAMES, for_model, no_cache, one_cache
-from heedful.training.model.language_head import LanguageHead
-from heedful.training.model.rotation import Rotation, rotation
+from heedful.training.model.attention.softmax import Rotation, rotation
+from heedful.training.model.language_head import CACHE, CACHE_NAMES, LanguageHead, for_model, no_cache, one_cache
 
 
 class DerivedLayer(GradientCheckpointingLayer):

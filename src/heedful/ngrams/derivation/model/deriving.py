@@ -1,28 +1,32 @@
-"""Compute derived matrices and load them into a transformers model."""
+"""Compute derived matrices and load them into a transformers model.
+
+Scale the output of derived heads relative to the residual stream, measured in the running model.
+
+Project head outputs to orthogonal subspaces, so that heads do not overwrite each other.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from heedful.errors import UsageError
+from heedful.errors import InputRejected, UsageError
 from heedful.ngrams.derivation.calibrated import PIECE, calibrated
 from heedful.ngrams.derivation.embeddings import embedding, fingerprint
 from heedful.ngrams.derivation.encoder import layer_normalised
+from heedful.ngrams.derivation.factors import SharedFactors
 from heedful.ngrams.derivation.head import HeadMatrices, Stage, Tables, derived_head
 from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDerivedAttention, distinct_tokens
 from heedful.ngrams.derivation.model.derived import HeedfulDerivedForCausalLM, sinusoids
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
-from heedful.ngrams.derivation.model.value_calibration import residual_outputs
-from heedful.ngrams.derivation.orthogonal import orthogonal_outputs
 from heedful.ngrams.derivation.recipe import DerivationRecipe
-from heedful.ngrams.derivation.shared_factors import SharedFactors
 from heedful.ngrams.derivation.table import NgramTable
-from heedful.training.model.rotation import rotation
+from heedful.training.model.attention.softmax import rotation
 
 Progress = Callable[[int, int, str], None]
 
@@ -244,3 +248,132 @@ def _pour(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices]) -> N
             projection.weight[rows] = torch.from_numpy(matrix.T).float()
         columns = slice(number * dim, number * dim + len(head.output))
         attention.o_proj.weight[:, columns] = torch.from_numpy(head.output.T).float()
+
+
+def residual_outputs(
+    model: HeedfulDerivedForCausalLM, heads: Sequence[Sequence[HeadMatrices]], documents: Sequence[np.ndarray]
+) -> list[list[HeadMatrices]]:
+    """Return heads whose output matrices add to the residual stream a contribution as large as the stream itself.
+
+    Every head of a layer gets the same root mean square, and their sum that of the stream, over all positions of the
+    text: the stream's root mean square at most doubles in a layer, however heads agree. Layers are met one after the
+    other, each behind those that are done, in the model itself, whose matrices change with those returned.
+
+    Args:
+        model: It holds the heads already.
+        heads: By layer.
+        documents: Token numbers, ``(position,)`` each.
+
+    Returns:
+        The heads with other outputs.
+
+    Raises:
+        UsageError: There is no text.
+        InputRejected: A head adds nothing, so that no factor makes it something.
+    """
+    if not len(documents):
+        raise UsageError("value_calibration 'residual' wants text; none came")
+    found = []
+    for number, layer in enumerate(heads):
+        projection, dim = model.model.layers[number].attention.o_proj, model.config.head_dim
+        stream, mixed = _captured(model, number, documents)
+        weight = projection.weight.detach()
+        parts = [mixed[:, at : at + dim] @ weight[:, at : at + dim].T for at in range(0, len(layer) * dim, dim)]
+        sizes = [_size(part) for part in parts]
+        if not min(sizes) > 0:
+            raise InputRejected(
+                "counts", f"head {sizes.index(min(sizes))} of layer {number} adds nothing", "count more"
+            )
+        together = sum((part / size for part, size in zip(parts, sizes, strict=True)), torch.zeros_like(stream))
+        factors = [_size(stream) / _size(together) / size for size in sizes]
+        with torch.no_grad():
+            for head, factor in enumerate(factors):
+                projection.weight[:, head * dim : (head + 1) * dim] *= factor
+        found.append([head.scaled(output=factor) for head, factor in zip(layer, factors, strict=True)])
+    return found
+
+
+def _size(vectors: Tensor) -> float:
+    """Root mean square."""
+    return float(vectors.double().square().mean().sqrt())
+
+
+def _captured(model: HeedfulDerivedForCausalLM, number: int, documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """The stream before a layer, ``(position, width)``, and its heads' mixed values, ``(position, head * dim)``."""
+    layer = model.model.layers[number]
+    streams: list[Tensor] = []
+    mixed: list[Tensor] = []
+
+    def stream_in(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        streams.append(given[0].detach().flatten(0, 1))
+
+    def values_in(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        mixed.append(given[0].detach().flatten(0, 1))
+
+    hooks = [
+        layer.register_forward_pre_hook(stream_in),
+        layer.attention.o_proj.register_forward_pre_hook(values_in),
+    ]
+    try:
+        with torch.no_grad():
+            for tokens in documents:
+                model.model(torch.from_numpy(np.asarray(tokens))[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(streams), torch.cat(mixed)
+
+
+OWN = 1e-10
+"""Share of a direction's length under which nothing of it is left outside of earlier subspaces."""
+
+
+def orthogonal_outputs(heads: Sequence[Sequence[HeadMatrices]], skips: Sequence[int]) -> list[list[HeadMatrices]]:
+    r"""Return the heads with outputs projected onto mutually orthogonal subspaces, one per skip.
+
+    The outputs of all heads of a skip, in every layer, span its subspace; skips take turns from the smallest on, and
+    each keeps what earlier ones left. With an orthonormal basis ``B`` of it,
+
+    .. math:: W_O \leftarrow W_O B^\top B
+
+    Pitfall: this costs what heads have in common. What skips would all write (how frequent tokens are, above all) stays
+    with the first alone, and each later head loses more; room is what the embeddings span, which is the vocabulary
+    where that is smaller than the width. Published with a derivation whose last heads got random
+    directions where none were left; here that is refused.
+
+    Args:
+        heads: By layer.
+        skips: Of each head of a layer; heads of one skip share a subspace.
+
+    Returns:
+        The heads; of a skip's OV matrix what lies in its subspace is as it was, the rest is gone.
+
+    Raises:
+        InputRejected: Earlier skips left nothing of a skip's outputs.
+    """
+    bases: dict[int, np.ndarray] = {}
+    for skip in sorted(set(skips)):
+        outputs = [head.output for layer in heads for head, own in zip(layer, skips, strict=True) if own == skip]
+        bases[skip] = _basis(np.concatenate(outputs), max(map(len, outputs)), bases, skip)
+    return [
+        [
+            replace(head, output=head.output @ bases[skip].T @ bases[skip])
+            for head, skip in zip(layer, skips, strict=True)
+        ]
+        for layer in heads
+    ]
+
+
+def _basis(outputs: np.ndarray, most: int, earlier: Mapping[int, np.ndarray], skip: int) -> np.ndarray:
+    """Orthonormal rows ``(direction, width)`` of the leading directions of outputs, outside of earlier subspaces."""
+    _, sizes, directions = np.linalg.svd(outputs, full_matrices=False)
+    leading = directions[:most][sizes[:most] > OWN * sizes[0]]
+    taken = np.concatenate(list(earlier.values())) if earlier else np.zeros((0, outputs.shape[1]))
+    for _ in range(2):  # a second time, since the first leaves rounding along the earlier subspaces
+        leading = leading - leading @ taken.T @ taken
+    _, left, own = np.linalg.svd(leading, full_matrices=False)
+    if not (left > OWN).any():
+        raise InputRejected(
+            "outputs", f"heads of skip {skip} write only where those of smaller skips do", "set outputs=shared"
+        )
+    return np.asarray(own[left > OWN])

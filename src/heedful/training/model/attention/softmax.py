@@ -1,15 +1,21 @@
-"""Softmax attention with grouped keys, rotary positions and optional query-key normalisation."""
+"""Softmax attention with grouped keys, rotary positions and optional query-key normalisation.
+
+Registry of attention variants that the reference decoder's config can name.
+
+Attention in plain torch operations, registered with transformers as ``eager``.
+
+Rotary positions: pairs of a head's dimensions are rotated by angles that grow with position.
+
+Root-mean-square norm that keeps the input's dtype, whatever the dtype of its gain.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-from heedful.training.model.eager import eager_attention_forward
-from heedful.training.model.rms_norm import RMSNorm
-from heedful.training.model.rotation import Rotation, rotated
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -88,3 +94,97 @@ class SoftmaxAttention(nn.Module):
     def _heads(self, vectors: Tensor) -> Tensor:
         """``(batch, token, head * dim)`` as ``(batch, head, token, dim)``."""
         return vectors.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+VARIANTS = {"softmax": SoftmaxAttention}
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Compute attention as an explicit softmax over visible keys, in float32 or better.
+
+    Args:
+        module: The attention module; ``training`` says whether weights are dropped.
+        query: ``(batch, head, query, dim)``.
+        key: ``(batch, kv_head, key, dim)``.
+        value: ``(batch, kv_head, key, dim)``.
+        attention_mask: Added to the logits, ``(batch, 1, query, key)``, or None.
+        scaling: Factor of the products.
+        dropout: Share of weights dropped in training.
+
+    Returns:
+        Output ``(batch, query, head, dim)`` and weights ``(batch, head, query, key)``.
+    """
+    shared = query.shape[1] // key.shape[1]
+    key, value = (part.repeat_interleave(shared, dim=1) for part in (key, value))
+    logits = query @ key.transpose(-1, -2) * scaling
+    if attention_mask is not None:
+        logits = logits + attention_mask
+    wide = torch.promote_types(query.dtype, torch.float32)
+    weights = torch.softmax(logits, dim=-1, dtype=wide).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines, ``(batch, token, dim)`` each; dimension ``i`` and ``i + dim / 2`` turn together."""
+
+
+def rotation(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> Rotation:
+    r"""Return the cosines and sines of the rotation angles of each position.
+
+    .. math:: \phi_{p,i} = p \, \theta^{-2i/d}, \qquad i < d / 2
+
+    Angles are float32, as in transformers' decoders: in bfloat16 positions beyond 256 would coincide.
+
+    Args:
+        positions: ``(batch, token)``.
+        dim: Dimensions of a head, even.
+        theta: Base of the wavelengths.
+        dtype: Number format of the result.
+
+    Returns:
+        Cosines and sines, ``(batch, token, dim)``. Source: Su et al. 2021, arXiv:2104.09864.
+    """
+    steps = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device)
+    angles = positions[..., None].float() * (1.0 / theta ** (steps / dim))
+    both = torch.cat((angles, angles), dim=-1)
+    return both.cos().to(dtype), both.sin().to(dtype)
+
+
+def rotated(vectors: Tensor, turn: Rotation) -> Tensor:
+    """Rotate the vectors of every head by the angles of their positions.
+
+    Args:
+        vectors: Queries or keys, ``(batch, head, token, dim)``.
+        turn: What ``rotation`` gave.
+
+    Returns:
+        ``(batch, head, token, dim)``, of the same lengths.
+    """
+    cosine, sine = (part[:, None] for part in turn)
+    first, second = vectors.chunk(2, dim=-1)
+    return vectors * cosine + torch.cat((-second, first), dim=-1) * sine
+
+
+class RMSNorm(nn.RMSNorm):
+    r"""Root-mean-square norm with a learned gain.
+
+    .. math:: g \odot \frac{x}{\sqrt{\operatorname{mean}(x^2) + \epsilon}}
+
+    Under autocast a projection gives bfloat16 and the gain is float32: the norm is then taken in float32 and the result
+    is bfloat16 again. Source: Zhang and Sennrich 2019, arXiv:1910.07467.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise vectors ``(..., dim)`` and keep their dtype."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from heedful.training.model.eager import eager_attention_forward
-from heedful.training.model.rotation import Rotation, rotated
+from heedful.training.model.attention.softmax import Rotation, eager_attention_forward, rotated
 
 if TYPE_CHECKING:
     from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
