@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heedful.contract.check import check
+from heedful.contract.record import Contract, ContractReport
+from heedful.contract.running import text_keywords
 from heedful.distributed.sharded import is_tensor_parallel, own_entries, whole_counts
-from heedful.errors import InputRejected
+from heedful.errors import HeedfulError, InputRejected
 from heedful.interception.held_heads import is_sharded
 from heedful.interception.uncompiled import internal_forward, uncompiled
+from heedful.loading.sequences import Batch
 
 
 @contextmanager
@@ -124,6 +128,27 @@ def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> An
     if "targets" in names:
         keywords["targets"] = input_ids
     return model(input_ids, **keywords)
+
+
+def contract_on(model: nn.Module, batch: Batch, causal: bool | None) -> ContractReport | str:
+    """Check the contract of a model on a batch.
+
+    Args:
+        model: The model.
+        batch: Token ids and padding mask.
+        causal: Whether queries see earlier keys alone; None leaves it to the config.
+
+    Returns:
+        The report, or the reason why the check could not run.
+    """
+    keywords = text_keywords(model, batch.input_ids, batch.attention_mask)
+    if pads_inside(batch.attention_mask) and takes_positions(model):
+        keywords["position_ids"] = positions_of(batch.attention_mask)
+    given = {True: "causal", False: "both", None: None}[causal]
+    try:
+        return check(model, keywords, contract=Contract(direction=given), capture=False)
+    except HeedfulError as error:
+        return str(error)
 
 
 def tensor_of(output: Any, *names: str) -> Tensor | None:

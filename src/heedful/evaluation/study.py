@@ -12,11 +12,9 @@ import torch
 from torch import nn
 
 from heedful.attention.engines.moments import Extras
-from heedful.contract.check import check
-from heedful.contract.record import Contract, ContractReport
-from heedful.contract.running import text_keywords
+from heedful.contract.record import ContractReport
 from heedful.distributed.ranks import ALONE, Ranks
-from heedful.errors import HeedfulError, UsageError
+from heedful.errors import UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, differences_by_analyses, losses_under
 from heedful.evaluation.batches import batch_of, batches_of, leading
 from heedful.evaluation.budget import REPEATS
@@ -54,7 +52,7 @@ from heedful.evaluation.query_key_orientation import Orientation, content_orient
 from heedful.evaluation.random_projections import SEQUENCES, NoRandomProjections, first_of, projected_statistics
 from heedful.evaluation.random_projections import WORDS as PROJECTED
 from heedful.evaluation.registry import PROBES
-from heedful.evaluation.running import device_of, nonfinite_entries, pads_inside, positions_of, takes_positions
+from heedful.evaluation.running import contract_on, device_of, nonfinite_entries
 from heedful.evaluation.same_pass import NORM_SEQUENCES, SamePass
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.text_reader import TextReader
@@ -364,16 +362,8 @@ class Study:
     @cached_property
     def contract(self) -> ContractReport | str:
         """Result of ``heedful.check`` on the first sequences, or the reason why it could not run."""
-        first = min(CHECKED, len(self.sequences.input_ids))
-        batch = batch_of(self.sequences, torch.arange(first), device_of(self.model))
-        keywords = text_keywords(self.model, batch.input_ids, batch.attention_mask)
-        if pads_inside(batch.attention_mask) and takes_positions(self.model):
-            keywords["position_ids"] = positions_of(batch.attention_mask)
-        given = {True: "causal", False: "both", None: None}[self.settings.causal]
-        try:
-            return check(self.model, keywords, contract=Contract(direction=given), capture=False)
-        except HeedfulError as error:
-            return str(error)
+        first = torch.arange(min(CHECKED, len(self.sequences.input_ids)))
+        return contract_on(self.model, batch_of(self.sequences, first, device_of(self.model)), self.settings.causal)
 
     @cached_property
     def objective(self) -> Objective:
