@@ -92,7 +92,7 @@ def test_what_a_model_must_offer_is_said_in_one_line(function: str, says: str, f
     [
         (["m", "--factory", "a:b"], "leave MODEL m out"),
         (["--factory", "a:b", "--config", "c.json"], "leave --config c.json out"),
-        (["--checkpoint", "w.pt"], "name the checkpoint as the MODEL"),
+        (["--checkpoint", "w.pt"], "expected a file or folder, found none"),
         (["--factory", "a:b"], "--tokenizer"),
         (["--factory", "a.py"], "--tokenizer"),
     ],

@@ -24,6 +24,7 @@ def test_every_answer_follows_from_its_findings_which_carry_what_it_takes_to_dis
         for finding in one.findings:
             assert finding.claim == one.name and finding.reason and finding.source, one.name
             if finding.verdict in (Verdict.PASS, Verdict.ABSENT):
-                assert finding.estimate is not None and finding.n, one.name
+                assert finding.estimate is not None, one.name
                 identity = "identity" in finding.detail  # follows from a definition: nothing was drawn, so no interval
+                assert bool(finding.n) != identity, one.name
                 assert (finding.interval is None) == identity, one.name

@@ -208,7 +208,7 @@ def test_a_module_that_is_called_several_times_has_draws_for_each_call() -> None
 def test_sequences_are_few_and_the_same_for_both() -> None:
     study = study_of(tiny_gpt2().eval(), random_ids(20, 32), null_models=2, batch_tokens=96)
     with evaluating(study.model):
-        assert [len(batch.index) for batch in study.null_subset] == [3, 1] and SEQUENCES == 4
-        expected = study.observed.stacked("concentration")[:4].mean(0)
+        assert [len(batch.index) for batch in study.null_subset] == [2] and SEQUENCES == 2
+        expected = study.observed.stacked("concentration")[:2].mean(0)
         np.testing.assert_allclose(study.on_null_subset("concentration"), expected)
     assert len(first_of(study.batches[0], 2).input_ids) == 2

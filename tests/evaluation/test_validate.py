@@ -38,7 +38,7 @@ def test_settings_are_settings() -> None:
 
 
 def test_words_become_settings() -> None:
-    found = _settings(None, "full", 5, "untrained", True, ("induction",), 7)
+    found = _settings(None, "full", 5, "untrained", True, ("induction",), 7, None)
     assert (found.preset, found.null_models, found.null, found.interim_analyses, found.require, found.seed) == (
         "full",
         5,
@@ -48,4 +48,4 @@ def test_words_become_settings() -> None:
         7,
     )
     given = heedful.Settings(seed=3, require="induction")  # type: ignore[arg-type]
-    assert _settings(given, "standard", None, "random", False, (), 0) is given and given.require == ("induction",)
+    assert _settings(given, "standard", None, "random", False, (), 0, None) is given and given.require == ("induction",)

@@ -46,7 +46,7 @@ def progress_bar(shown: bool = True, stream: TextIO | None = None, patience: flo
 
 
 def words_of(seconds: float) -> str:
-    """A time in words.
+    """Format a duration given in seconds as whole seconds, minutes or hours, for example ``3 min``.
 
     Example:
         >>> words_of(44.6), words_of(190), words_of(7300)

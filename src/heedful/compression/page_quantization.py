@@ -1,4 +1,4 @@
-"""Page on the cost of keys in few bits.
+"""Build the page on keys quantized to few bits: how much attention weights, head outputs and the loss change.
 
 Charts for the page on keys in few bits.
 """

@@ -234,7 +234,8 @@ def _finding(
 
 
 def given_finding(study: Study, claim: str, source: str, values: Array) -> Finding:
-    """The finding on weights that the user gave, for the whole model; a family of its own.
+    """Return the finding on whether the user's weights change the whole model's loss; its p-value is not adjusted for
+    other tests.
 
     Args:
         study: The study.

@@ -1,4 +1,4 @@
-"""How long a validation takes, and what it leaves out to keep to a given time."""
+"""Estimate how long a validation takes, and choose what to leave out to keep within a time budget."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FEWEST = 16
 
 @dataclass(frozen=True)
 class Shape:
-    """What costs depend on.
+    """Numbers of sequences, attention modules and heads, from which the duration of a validation is estimated.
 
     Attributes:
         sequences: Sequences of the text.
@@ -68,7 +68,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """What a validation measures within its time budget: its settings, the number of sequences, and the phases left
+    out.
 
     Attributes:
         settings: Options, the preset and the number of draws lowered where time is short.
@@ -85,7 +86,7 @@ class Plan:
 
 @dataclass
 class Costs:
-    """Seconds of each phase.
+    """Estimate of the seconds that each phase of a validation takes.
 
     Attributes:
         forward: Seconds of one forward of one sequence.
@@ -98,7 +99,9 @@ class Costs:
     pace: float = 1.0
 
     def of(self, plan: Plan) -> dict[str, float]:
-        """Expected seconds of a plan by phase, without those that it leaves out."""
+        """Return the expected seconds of each phase of a plan, by phase name, without the phases that the plan leaves
+        out.
+        """
         found = {name: cost * self.forward * self.pace for name, cost in self._forwards(plan).items() if cost > 0}
         return {**found, JUDGING: FIXED + A_HEAD * self.shape.heads}
 
@@ -125,7 +128,7 @@ class Costs:
 
 
 def plans(plan: Plan, *, measured: bool = False) -> Iterator[Plan]:
-    """A plan, and then less and less of it: what matters least is left out first.
+    """Yield the plan, then smaller and smaller plans; what matters least is left out first.
 
     Args:
         plan: What was asked for, or what is left of it.
@@ -155,7 +158,7 @@ def plans(plan: Plan, *, measured: bool = False) -> Iterator[Plan]:
 
 
 def chosen(start: Plan, costs: Costs, seconds: float, *, measured: bool = False) -> Plan:
-    """The first plan that keeps to a time; the least one where none does.
+    """Return the first of ``plans(start)`` whose expected time is at most ``seconds``; the smallest plan if none fits.
 
     Args:
         start: What was asked for, or what is left of it.
@@ -173,7 +176,7 @@ def chosen(start: Plan, costs: Costs, seconds: float, *, measured: bool = False)
 
 @dataclass
 class Remaining:
-    """What is still ahead, told as phases begin.
+    """Expected seconds of the phases that have not begun, updated as each phase begins.
 
     Attributes:
         ahead: Expected seconds of each phase that has not begun.
@@ -183,7 +186,9 @@ class Remaining:
     _begun: list[str] = field(default_factory=list)
 
     def at(self, what: str) -> float | None:
-        """Expected seconds from the beginning of a phase on; None where it is unknown or has begun before."""
+        """Mark a phase as begun and return the expected seconds from there to the end; None if the phase is unknown or
+        had begun before.
+        """
         if what not in self.ahead or what in self._begun:
             return None
         self._begun.append(what)

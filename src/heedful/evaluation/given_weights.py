@@ -1,4 +1,6 @@
-"""Weights that a user gives, to be put in place of the learned ones: a tensor or a file of one."""
+"""Read attention weights that a user gives as a tensor or a file, and judge whether the loss rises when they replace
+the learned ones.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ SOURCE = "paired loss difference in vivo, documents as units; used above 0.01 na
 
 
 def given_weights(given: str | Path | Tensor | np.ndarray) -> Tensor:
-    """Weights as a float tensor that broadcasts to ``(batch, head, query, key)``.
+    """Read the user's attention weights, a tensor or a file, as a float tensor that broadcasts to ``(batch, head,
+    query, key)``.
 
     Args:
         given: The tensor or array, or a file that holds one: ``.npy``, ``.pt`` or ``.safetensors``. No code in it runs.
@@ -75,7 +78,8 @@ def _read(path: Path) -> Tensor:
 
 
 def findings_on_given_weights(study: Study, weights: Tensor | None) -> list[Finding]:
-    """Whether the loss rises when given weights replace the learned ones in all layers; empty without weights.
+    """Judge whether the loss rises when the user's weights replace the learned ones in all layers; return an empty
+    list if ``weights`` is None.
 
     They are used as they are, neither masked nor normalised: what they show of the future, the model sees.
 

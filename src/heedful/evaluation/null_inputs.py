@@ -322,8 +322,8 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """Return the statistic ``name``, ``(sequence, all heads)``; if the name ends in ``EXCESS``, return the divergence
-    minus the part that position explains.
+    """Return the statistic ``name``, ``(sequence, all heads)``; a name that ends in ``EXCESS`` gives the divergence
+    named before that ending, minus the part that query positions explain.
     """
     if not name.endswith(EXCESS):
         return evidence.stacked(name)

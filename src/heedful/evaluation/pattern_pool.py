@@ -93,7 +93,7 @@ class PooledMean(EventPattern):
 
 @dataclass
 class PoolPlan:
-    """Which sequences each pool is of, and the pool that their weights are added to.
+    """The sequences chosen for each of two pools, and the ``PatternPool`` in which their attention weights are summed.
 
     Attributes:
         pool: The pools.
@@ -104,7 +104,7 @@ class PoolPlan:
     rows: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
 
     def add(self, event: AttentionEvent, place: int, wanted: Tensor | None = None) -> None:
-        """Add the weights of a call to a pool.
+        """Add the attention weights of a call's sequences to the sums of one pool.
 
         Args:
             event: The call, padded rows left out.
@@ -129,7 +129,7 @@ class PoolPlan:
 
 
 def pool_plan(sequences: TokenBatch, rows: Sequence[int] | None = None) -> PoolPlan:
-    """Choose the pools' sequences.
+    """Choose the sequences for two pools of different documents, whose attention patterns will be averaged.
 
     Args:
         sequences: The study's; the first one of each document is taken, 16 documents a pool, or half of them where

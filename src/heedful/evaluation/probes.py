@@ -221,7 +221,8 @@ def _over(rows: Tensor, common: Tensor) -> Tensor:
 
 
 def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
-    """Return the divergence between batch-mean rows: the part that query positions explain.
+    """Return the divergence between the patterns of ``left`` and ``right``, each averaged over sequences: the part of
+    the sequences' divergence that query positions explain.
 
     Jensen-Shannon divergence is convex, so that it is at most the mean of the sequences' own divergences, and equal to
     it where the pattern is the same in every sequence. Source: Lin 1991, doi:10.1109/18.61115.

@@ -178,7 +178,7 @@ def covariances(model: nn.Module, batches: Sequence[Batch]) -> Covariances:
 
 
 def add_covariances(event: AttentionEvent, batch: Batch, before: Unrotated, found: Covariances) -> None:
-    """Add those of one call.
+    """Add the query and key covariances of one call to ``found``, or the reason why they are not known.
 
     Args:
         event: The call.

@@ -107,7 +107,8 @@ class RandomProjections:
         forwards: Sequence[Sequence[tuple[Batch, Sequence[Probe]]]],
         run: Callable[[Batch], object] | None = None,
     ) -> dict[str, Array]:
-        """The same of several texts.
+        """Return the same head statistics as ``run``, ``(draw, all heads)`` by name, but measure several texts in each
+        forward.
 
         Args:
             forwards: What is read together, each with what is measured of its calls.
@@ -250,7 +251,7 @@ def _values_once(place: nn.Module) -> Iterator[None]:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of one length as one."""
+    """Concatenate batches whose sequences have the same length into one batch."""
     names = ("input_ids", "attention_mask", "index", "special", "punctuation")
     return batches[0] if len(batches) == 1 else Batch(*(torch.cat([getattr(b, n) for b in batches]) for n in names))
 

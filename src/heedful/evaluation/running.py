@@ -20,7 +20,7 @@ from heedful.distributed.sharded import is_tensor_parallel, own_entries, whole_c
 from heedful.errors import HeedfulError, InputRejected
 from heedful.interception.held_heads import is_sharded
 from heedful.interception.uncompiled import internal_forward, uncompiled
-from heedful.loading.sequences import Batch
+from heedful.loading.batch import Batch
 
 
 @contextmanager
@@ -131,7 +131,8 @@ def run_model(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> An
 
 
 def contract_on(model: nn.Module, batch: Batch, causal: bool | None) -> ContractReport | str:
-    """Check the contract of a model on a batch.
+    """Check on one batch whether the model keeps its contract: the attention properties (mask, scale, positions) that
+    its config and the batch promise.
 
     Args:
         model: The model.

@@ -1,4 +1,5 @@
-"""What the pass that measures attention gathers beside it, so that no pass of its own is needed.
+"""Collect hidden-state norms, query-key covariances and mean patterns in the same pass that measures attention, to
+save passes of their own.
 
 Measure hidden-state norms at the input of each attention block, to detect massive activations.
 """
@@ -29,7 +30,7 @@ NORM_SEQUENCES = 8
 
 @dataclass
 class BlockInputs:
-    """Norms of what enters the block around each attention call, taken when the call is met.
+    """Norms of the hidden states that enter the block around each attention call, collected while the model runs.
 
     Attributes:
         mask: ``(sequence, token)`` of the batch that runs; None where its norms are not wanted.
@@ -45,7 +46,9 @@ class BlockInputs:
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Hooks on every module that holds others, inside."""
+        """Return a context with hooks on every module that has children, which note the module's input; the hooks are
+        removed at the end.
+        """
         handles: list[Any] = []
         for name, module in model.named_modules(remove_duplicate=False):
             if any(True for _ in module.children()):
@@ -62,13 +65,17 @@ class BlockInputs:
             self._entered.clear()
 
     def begin(self, mask: Tensor | None) -> None:
-        """The next batch is about to run."""
+        """Prepare for the next batch: set its padding mask and forget the inputs of the last one; with None, no norms
+        of this batch are taken.
+        """
         self.mask = mask
         self._entered.clear()
         self._seen.clear()
 
     def take(self, path: str) -> None:
-        """Keep the norms of what entered the block around a call."""
+        """Store the norms of the hidden states that entered the block around the call at ``path``, if they are
+        known.
+        """
         block = path.rpartition(".")[0]
         entered = self._entered.get(block)
         if "." in path and self.mask is not None and entered is not None:
@@ -77,7 +84,9 @@ class BlockInputs:
             self.found.setdefault(path, []).append(norm)
 
     def norms(self, batches: int) -> dict[str, Array]:
-        """Module path to ``(sequence, token)``, where each block ran once a batch and all batches are of one length."""
+        """Return block-input norms, ``(sequence, token)`` by path of the call; leave out a path unless its block ran
+        once in each batch and all batches have one length.
+        """
         return {
             path: torch.cat(parts).numpy()
             for path, parts in self.found.items()
@@ -154,7 +163,8 @@ def hidden_norms(model: nn.Module, batches: Sequence[Batch], paths: Sequence[str
 
 @dataclass
 class SamePass:
-    """Hidden norms and covariances of the first batches, and weights of the pools' sequences, from one pass.
+    """Hidden-state norms and query-key covariances of the first batches, and attention weights summed for two pools,
+    collected in the pass that measures attention.
 
     All three are what passes of their own would give (``hidden_norms``, ``covariances``, ``pattern_pool``).
 
@@ -176,7 +186,7 @@ class SamePass:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hooks are installed inside, and gone afterwards."""
+        """Return a context with the hooks that norms and covariances need; they are removed at the end."""
         with ExitStack() as stack:
             if self.norms_of:
                 stack.enter_context(self._inputs.watching(self.model))
@@ -186,12 +196,14 @@ class SamePass:
             yield
 
     def begin(self, batch: Batch) -> None:
-        """The next batch is about to run."""
+        """Prepare for the next batch; call this just before the model runs on it."""
         self._number += 1
         self._inputs.begin(batch.attention_mask if self._number < self.norms_of else None)
 
     def probe(self, probed: ProbedCall) -> dict[str, Tensor]:
-        """Gather from one call; nothing of it is evidence."""
+        """Collect norms, covariances and pooled weights from one attention call; return an empty dict, since no
+        statistic is added to the evidence.
+        """
         event, batch = probed.event, probed.batch
         if self._number < self.norms_of:
             self._inputs.take(event.path)
@@ -213,5 +225,7 @@ class SamePass:
             self.plan = PoolPlan(PatternPool(plan.pool.second, reason=f"a fixed pool does not fit: {error}"), plan.rows)
 
     def norms(self, batches: int) -> dict[str, Array] | None:
-        """Module path to ``(sequence, token)`` norms of the first batches; None where they were not gathered."""
+        """Return the hidden-state norms of the first ``batches`` batches, ``(sequence, token)`` by path; None unless
+        ``norms_of`` equals ``batches``.
+        """
         return self._inputs.norms(batches) if 0 < batches == self.norms_of else None

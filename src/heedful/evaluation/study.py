@@ -206,7 +206,9 @@ class Study:
 
     @cached_property
     def repeats(self) -> Repeats | None:
-        """Repeated random sequences with lengths like the study's; None if they are too short or left out."""
+        """Repeated random sequences as long as the study's; None if the study's sequences are too short or the phase
+        is left out.
+        """
         if REPEATS in self.without:
             return None
         count, settings = min(len(self.sequences.input_ids), self.settings.control_sequences), self.settings

@@ -1,4 +1,6 @@
-"""The clock of one validation: a time told before it starts, the remaining time, and a budget that is kept."""
+"""Keep a validation within its time budget: estimate its duration before it starts, report the remaining time, and
+replan once the text is measured.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Timekeeper:
-    """Plans a study before it starts and once more when its text has been measured.
+    """Planner of what a study measures within its time budget, before it starts and again after its text was measured.
 
     Attributes:
         study: The study, whose settings, text and progress it sets.
@@ -46,7 +48,9 @@ class Timekeeper:
         self._told = self.study.progress
 
     def begin(self) -> None:
-        """Time one sequence, choose what is measured, and say how long that takes."""
+        """Time the forward of one sequence, choose what to measure within the budget, and report the expected
+        duration.
+        """
         forward, layers, heads = self._timed()
         self.costs = Costs(forward, Shape(len(self.study.sequences.input_ids), layers, heads))
         if self.wanted.budget is not None:
@@ -58,7 +62,9 @@ class Timekeeper:
         self.study.progress = self._progress
 
     def review(self) -> None:
-        """Measure the text; what comes later is planned again at the pace of this pass."""
+        """Measure the text, then plan the later phases again from the time that this took; do nothing without a
+        budget.
+        """
         if self.costs is None or self.wanted.budget is None:
             return
         begun, expected = self.clock(), self.costs.of(self.plan)[MEASURING]
@@ -69,12 +75,12 @@ class Timekeeper:
 
     @property
     def not_measured(self) -> list[dict[str, str]]:
-        """What was left out, for the report."""
+        """What was left out to keep within the budget, for the report: one dict with ``what`` and ``why`` for each."""
         why = f"left out to keep to the budget of {words_of(self.wanted.budget or 0.0)}"
         return [{"what": what, "why": why} for what in self.plan.left_out]
 
     def why_without(self, claim: str) -> str:
-        """Why a claim is not settled; empty where its phase runs."""
+        """Return why a claim was not measured; an empty string if its phase is not left out."""
         phase = next((phase for phase in self.plan.without if claim in CLAIMS.get(phase, ())), "")
         return (
             phase and f"not measured: {phase} is left out to keep to the budget of {words_of(self.wanted.budget or 0)}"
@@ -133,7 +139,7 @@ class Timekeeper:
 
 
 def first_sequences(sequences: TokenBatch, count: int) -> TokenBatch:
-    """The first sequences of a text, with a note that says so.
+    """Return the first ``count`` sequences of a text, with a note that the budget leaves no time for more.
 
     Args:
         sequences: The text.

@@ -182,7 +182,8 @@ class Full:
 
 @dataclass(frozen=True)
 class Framed:
-    r"""A variance for each dimension of the token's own frame, :math:`C = F \operatorname{diag}(c) F^T`.
+    r"""Gaussian beliefs whose covariance is diagonal in each token's own frame, :math:`C = F \operatorname{diag}(c)
+    F^T`.
 
     As many features as ``Full``; variances as for ``Diagonal``.
 
@@ -198,27 +199,31 @@ class Framed:
 
     @property
     def log_volume(self) -> Tensor:
-        """``log |C|``, ``(...)``."""
+        """Log-determinant of the covariance, ``log |C|``, one number per belief, ``(...)``."""
         return self.log_variance.sum(-1)
 
     def covariance(self) -> Tensor:
-        """The covariance matrix, ``(..., dim, dim)``."""
+        """Return the covariance matrices, ``(..., dim, dim)``."""
         return self._turned(self.log_variance.exp())
 
     def precision(self) -> Tensor:
-        """``C^-1``, ``(..., dim, dim)``, from the reciprocals of the variances."""
+        """Return the precision matrices ``C^-1``, ``(..., dim, dim)``, computed from the reciprocals of the
+        variances.
+        """
         return self._turned((-self.log_variance).exp())
 
     def queries(self) -> Tensor:
-        """``(C + m m^T, m, 1)``, as for ``Full``."""
+        """Return the query features ``(C + m m^T, m, 1)``, packed as by ``Full.queries``."""
         return _second_order_queries(self)
 
     def keys(self) -> Tensor:
-        """``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``, as for ``Full``."""
+        """Return the key features ``(-P/2, P m, -(m^T P m + log |C|)/2)`` with ``P = C^-1``, packed as by
+        ``Full.keys``.
+        """
         return _second_order_keys(self)
 
     def slopes(self, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """Natural gradients, as for ``Isotropic``; the frame stays fixed."""
+        """Return natural gradients in mean and log-variances, as ``Isotropic.slopes`` does; the frame stays fixed."""
         return _second_order_slopes(self, self.frame, attended)
 
     def _turned(self, diagonal: Tensor) -> Tensor:

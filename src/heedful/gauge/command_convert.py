@@ -1,4 +1,4 @@
-"""``heedful gauge convert``: a checkpoint of another gauge transformer as one of heedful's."""
+"""``heedful gauge convert``: convert a checkpoint of another gauge transformer to heedful's gauge model."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,7 +30,8 @@ def convert(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Convert and print what was carried over and what was not; the parameters are the options of the same name.
+    """Convert a checkpoint, save the model, and print what was carried over and what was not; the parameters are the
+    options of the same name.
 
     Returns:
         The exit code, 0.

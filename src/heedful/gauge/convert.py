@@ -1,4 +1,4 @@
-r"""Checkpoints of another gauge transformer, with a config of literals, made into ``GaugeForCausalLM``.
+r"""Convert a checkpoint of another gauge transformer, with a config file of plain literals, to ``GaugeForCausalLM``.
 
 Read are tables of means, log-variances (or variances) and angles of tokens, means of positions, the generators in whose
 basis they are, the readout, and a learned feed-forward. A config names the heads by ``irrep_spec``, a list of
@@ -63,7 +63,7 @@ _FIX_HAMILTONIAN = "give --feed-forward variational or learned, which train anew
 
 @dataclass(frozen=True)
 class Conversion:
-    """A converted model.
+    """A converted model, with lists of what was carried over from the checkpoint and what was not.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -107,14 +107,16 @@ def convert(
 
 
 def recognises(settings: dict[str, Any]) -> bool:
-    """Whether a config is of such a model: it names its heads by ``irrep_spec``."""
+    """Return whether a config belongs to a gauge transformer that can be converted, that is, whether it has the key
+    ``irrep_spec``.
+    """
     return "irrep_spec" in settings
 
 
 def converted(
     settings: dict[str, Any], tensors: dict[str, Tensor], subject: str, feed_forward: str | None = None
 ) -> Conversion:
-    """The model of a config and its tensors.
+    """Build the model from a config and state dict of another gauge transformer, and list what was carried over.
 
     Args:
         settings: The config as data.

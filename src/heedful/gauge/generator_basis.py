@@ -1,4 +1,4 @@
-r"""The change of coordinates between two bases of one irrep, found from its generators.
+r"""Find the change of coordinates between two bases of the same irrep from their generators.
 
 A checkpoint stores generators :math:`G_a` of its own. Axes may be named otherwise (polar axis z there, y here). With a
 rotation of the axes, :math:`G_a B = B \, s_a g_{\pi(a)}` for an orthogonal B that is unique but for its sign. Then
@@ -24,7 +24,8 @@ CLOSE = 1e-4
 
 @dataclass(frozen=True)
 class Basis:
-    """Coordinates of a checkpoint in those of heedful.
+    """Change of coordinates from a checkpoint's basis to heedful's: an orthogonal matrix for each head, and the
+    mapping of rotation axes.
 
     Attributes:
         axes: Which of heedful's axes each of theirs is.
@@ -38,31 +39,33 @@ class Basis:
 
     @property
     def permutes(self) -> bool:
-        """Whether coordinates are permuted and change their signs alone."""
+        """Whether the change of coordinates only permutes coordinates and changes their signs."""
         return all(bool(((block.abs() - 1).abs() < CLOSE).sum() == len(block)) for block in self.blocks)
 
     @property
     def flips(self) -> bool:
-        """Whether a coordinate changes its sign."""
+        """Whether the change of coordinates changes the sign of any coordinate."""
         return any(bool((block < -0.5).any()) for block in self.blocks)
 
     def vectors(self, columns: Tensor) -> Tensor:
-        """``B^T v`` of rows of means, ``(..., width)``."""
+        """Convert mean vectors ``v`` to heedful's coordinates, ``B^T v``; input and output are ``(..., width)``."""
         return columns @ torch.block_diag(*self.blocks).to(columns)
 
     def variances(self, columns: Tensor) -> Tensor:
-        """Diagonals of ``B^T diag(c) B``, ``(..., width)``."""
+        """Convert variances ``c`` to heedful's coordinates, the diagonals of ``B^T diag(c) B``; input and output are
+        ``(..., width)``.
+        """
         return columns @ torch.block_diag(*self.blocks).square().to(columns)
 
     def angles(self, phi: Tensor) -> Tensor:
-        """Angles about heedful's axes, ``(..., 3)``."""
+        """Convert rotation vectors, ``(..., 3)``, from the checkpoint's axes to heedful's axes."""
         found = torch.zeros_like(phi)
         found[..., list(self.axes)] = phi * phi.new_tensor(self.signs)
         return found
 
 
 def basis_of(given: Tensor, orders: tuple[int, ...]) -> Basis:
-    """The basis in which generators are given.
+    """Find the change of coordinates from the basis of the given generators to heedful's basis.
 
     Args:
         given: ``(3, width, width)``, one block a head along the diagonal.
@@ -131,7 +134,8 @@ def _intertwiner(block: Tensor, order: int, axes: tuple[int, int, int], signs: t
 
 
 def usual_generators(order: int) -> Tensor:
-    r"""Generators in the basis of real spherical harmonics with polar axis z, m from -l to l, ``(3, dim, dim)``.
+    r"""Return an irrep's rotation generators, ``(3, dim, dim)``, in the basis of real spherical harmonics with polar
+    axis z and m from -l to l.
 
     From the ladder of :math:`J_z`: :math:`\langle m \pm 1 | J_\pm | m \rangle = \sqrt{l (l + 1) - m (m \pm 1)}`, as
     :math:`-i J_a` in the real basis.

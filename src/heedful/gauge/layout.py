@@ -1,4 +1,4 @@
-"""Assign the columns of a token's belief to heads."""
+"""Divide the columns of tokens' Gaussian beliefs (means, log-variances, shears) among the heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Diversity of Gaussian beliefs in one attention call, as sums that merge and as lines of text."""
+"""Measure how much the Gaussian beliefs in one attention call differ, as sums that can be merged, and format them as
+text.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ def belief_rows(sums: Sums) -> list[dict[str, float]]:
 
 
 def belief_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The beliefs of a recorded step: a line on the whole, and a line a head with its irrep.
+    """Format the beliefs of a recorded step as text: one line over all heads, then one line per head with its irrep.
 
     ``row_std`` is the deviation of a row of weights, as note 001 judges heads by; ``KL`` the mean divergence with its
     deviation and range in nats, ``|mu-mu'|`` the mean distance of two means, ``phi`` the spread of the frames' angles,

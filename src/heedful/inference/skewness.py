@@ -187,7 +187,8 @@ def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float
 
 
 def units_for(effect_in_sd: float, tests: int = 1) -> float:
-    """Return the smallest number of units for which an effect (in standard deviations) exceeds :func:`reach`.
+    """Return the smallest number of units with which a test detects an effect of this size, in standard deviations, at
+    the level and power of :func:`reach`.
 
     Args:
         effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.

@@ -1,4 +1,5 @@
-r"""Attention that a module returns: a reader of the user's tells where the weights or divergences are.
+r"""Read attention from a module's output: the user's adapter returns a reader that finds the weights or divergences in
+it.
 
 An adapter is a function of ten lines from a module to a reader of its output, or None for modules that it leaves
 alone::
@@ -41,7 +42,7 @@ _adapter: ContextVar[Adapter | None] = ContextVar("adapter", default=None)
 
 @contextmanager
 def reading_with(adapter: Adapter | None) -> Iterator[None]:
-    """Read modules with this adapter inside the block; None leaves what is set.
+    """Return a context in which this adapter reads modules' outputs; with None, the adapter that is already set stays.
 
     Args:
         adapter: The adapter.
@@ -62,7 +63,7 @@ def reading_with(adapter: Adapter | None) -> Iterator[None]:
 
 
 def reader_of(module: nn.Module) -> Reader | None:
-    """What reads a module's output; None where no adapter is set or it leaves the module alone.
+    """Return the adapter's reader of this module's output; None if no adapter is set or the adapter skips the module.
 
     Raises:
         UsageError: The adapter returned something else.

@@ -124,7 +124,9 @@ def expanded(node: Node) -> Axes:
 
 
 def repeated(node: Node) -> Axes:
-    """Return the axes after ``repeat``: copies are the outer factor."""
+    """Return the axes after ``Tensor.repeat``: an axis that was repeated has the copies as its outer (slowest)
+    factor.
+    """
     axes = _source(node)
     axes = ((),) * (len(node.shape) - len(axes)) + axes
     return tuple((*factor_of(COPY, size // length_of(a)), *a) for a, size in zip(axes, node.shape, strict=True))

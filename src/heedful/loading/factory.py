@@ -90,7 +90,8 @@ def load_factory(
 
 
 def named_function(name: str, option: str) -> Callable[..., Any]:
-    """A function of the user's, ``package.module:function``, importable from the current folder or the environment.
+    """Import and return the user's function named ``package.module:function``, from the current folder or the
+    environment.
 
     Args:
         name: Its name.

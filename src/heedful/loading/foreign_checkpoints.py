@@ -1,4 +1,4 @@
-"""Checkpoints of models that transformers doesn't know and a feature converts into one of its own."""
+"""Registry of converters from checkpoints that transformers does not know to models of heedful."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heedful.plugins import Registry
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """How one kind of checkpoint is converted.
+    """How one kind of foreign checkpoint is recognised by its config and converted to a model.
 
     Attributes:
         recognises: Whether a config, as data, is of this kind.
@@ -29,7 +29,8 @@ FOREIGN_CHECKPOINTS: Registry[ForeignCheckpoint] = Registry("models", "kind of c
 
 
 def foreign_checkpoint(config: dict[str, Any]) -> ForeignCheckpoint | None:
-    """The kind of checkpoint that a config belongs to; None for those of transformers.
+    """Return the kind of foreign checkpoint that a config belongs to; None if it has a ``model_type`` (as those of
+    transformers have) or no kind recognises it.
 
     Args:
         config: The config as data.

@@ -1,4 +1,4 @@
-"""``heedful watch``: a page on a tracked run, also one in progress, or on checkpoints."""
+"""``heedful watch``: show a page on a tracked run, in progress or ended, or on checkpoints."""
 
 import sys
 from dataclasses import replace
@@ -70,7 +70,7 @@ def watch(
     allow_global: options.AllowGlobal = None,
     debug: options.Debug = False,
 ) -> int:
-    """Show a run; the parameters are the options of the same name.
+    """Show the page on a run or on checkpoints; the parameters are the options of the same name.
 
     Returns:
         The exit code, 0: nothing is judged.

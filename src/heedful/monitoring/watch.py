@@ -1,4 +1,4 @@
-"""``heedful.watch``: a page on a run in progress or at its end, or on checkpoints."""
+"""``heedful.watch``: show a page on a training run, in progress or ended, or on checkpoints."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def watch(
     allow_global: str | Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
 ) -> WatchReport:
-    """Show a training run: alarms, curves, heads and steps beside one another, and its key vectors.
+    """Show a training run or checkpoints: alarms, curves, comparisons of heads and of steps, and key vectors.
 
     The words are those of ``heedful watch``.
 

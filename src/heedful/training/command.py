@@ -163,7 +163,7 @@ def _print_line(line: str) -> None:
 
 
 def ensure_trackers(names: Sequence[str]) -> None:
-    """Raise an error if TensorBoard is to get curves and is not installed."""
+    """Raise an error if ``names`` asks for TensorBoard and it is not installed."""
     from importlib.util import find_spec
 
     from heedful.errors import UsageError
@@ -174,7 +174,9 @@ def ensure_trackers(names: Sequence[str]) -> None:
 
 
 def ensure_accelerate(extra: str = "train") -> None:
-    """Raise an error if accelerate, which the Trainer needs, is missing; ``extra`` is what brings it."""
+    """Raise an error if accelerate, which the Trainer needs, is not installed; ``extra`` is the extra of heedful that
+    installs it.
+    """
     from importlib.util import find_spec
 
     from heedful.errors import UsageError

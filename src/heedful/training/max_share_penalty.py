@@ -33,7 +33,7 @@ class TableTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if not any(part in name for part in kept)]
 
     def create_optimizer(self, *given: Any, **named: Any) -> Any:
-        """The Trainer's optimizer, with a group of its own for gains that decay."""
+        """Create the Trainer's optimizer; if gains are to decay, give them a parameter group of their own."""
         known = self.optimizer is not None
         optimizer: Any = super().create_optimizer(*given, **named)
         if not known and self.gain_weight_decay:

@@ -134,7 +134,7 @@ class RunSettings:
 
     @property
     def tells_heads(self) -> bool:
-        """Whether a tracker of the run prints a line a head."""
+        """Whether the run's tracker prints one line per head."""
         return False
 
     @property

@@ -1,4 +1,4 @@
-"""The README.md beside every model that heedful saves: what to import before transformers can load it."""
+"""Text of the README.md saved beside every heedful model: what to import before transformers can load it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ heedful` alone loads neither torch nor transformers.
 
 
 def saved_card(model: Any, name: str = "") -> str:
-    """The card of a saved model, in Markdown.
+    """Return the README.md of a saved model, in Markdown.
 
     Args:
         model: A model of transformers whose type heedful registers.

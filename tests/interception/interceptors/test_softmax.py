@@ -176,7 +176,7 @@ def test_axes_that_are_not_known_are_not_measured() -> None:
     model = nn.Sequential(WrittenAttention(opaque), WrittenAttention(FORMS["operator"]))
     with capture(model) as session:
         result_of(model, {"input": X})
-    assert list(session.records) == ["1"] and "it is not known" in session.not_captured["0"]
+    assert list(session.records) == ["1"] and "it is unknown which axis" in session.not_captured["0"]
 
 
 def test_attention_that_is_not_understood_is_listed_once() -> None:

@@ -311,8 +311,8 @@ Found = Iterator[tuple[str, Tensor]]
 def group_moments(
     labels: GroupLabels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
 ) -> Found:
-    """Yield (name, values) pairs: the mass and the number of visible keys of token groups, of segments, of keys with
-    the query's token, and of induction keys.
+    """Yield (name, values) pairs with the attention mass on a set of keys and the number of its visible keys; sets are
+    token groups, segments, keys with the query's token, and induction keys.
 
     Args:
         labels: Groups of the sequences of the weights, or None.

@@ -1,4 +1,6 @@
-"""Heads or layers ranked on some documents and tested on others: errors, coverage, and power beside testing all."""
+"""Simulate ranking heads on some documents and testing the top ones on others: error rates, interval coverage, and
+power compared with testing all heads.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ AGREEMENT = 0.75
 
 
 def screened_rates(shape: str, trials: int, seed: int, *, apart: bool = True) -> Iterator[Rate]:
-    """Ranks by expected effects, tests by the rule of section 9; the truth is 0 for most heads.
+    """Yield simulated rates of false findings, missed intervals and found effects when heads are ranked on some
+    documents and tested on others; most true effects are 0.
 
     Args:
         shape: A name of ``losses.SKEW``.

@@ -123,7 +123,8 @@ NORMS = "norms of values"
 
 
 def kernel_ones(sight: ProbedCall) -> Tensor:
-    """What the module's own kernel makes of values of one, and beside them, in the same run, of the values' norms.
+    """Return the output of the module's own attention kernel for values of one; the same run also passes the values'
+    norms through the kernel.
 
     Args:
         sight: The call, with values and without dropout.

@@ -112,7 +112,8 @@ class GaugePreTrainedModel(PreTrainedModel):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Other numbers of tokens, in all tables of which a token is a row, and in the head.
+        """Change the number of tokens in the head and in all tables that have one row per token, and return the table
+        of means.
 
         Args:
             new_num_tokens: Tokens; None keeps their number.

@@ -46,7 +46,9 @@ class LearnedFeedForward(nn.Module):
 
 
 class BeliefNorm(nn.LayerNorm):
-    """A layer norm of means, which stay in float32 or better whatever the number format of the gains."""
+    """Layer norm of belief means; it computes in the means' number format (float32 or better) whatever the format of
+    its gains.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise means; input and output are ``(batch, token, width)``."""

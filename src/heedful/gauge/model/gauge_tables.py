@@ -26,7 +26,7 @@ class BeliefTable(nn.Embedding):
 
     @classmethod
     def of(cls, weight: nn.Parameter, deviation: float) -> BeliefTable:
-        """A table of given numbers.
+        """Create a table that holds the given weights.
 
         Args:
             weight: ``(row, column)``.
@@ -37,7 +37,7 @@ class BeliefTable(nn.Embedding):
         return made
 
     def resized(self, rows: int, by_mean: bool) -> BeliefTable:
-        """The table with another number of rows.
+        """Return a table with another number of rows; added rows are the mean of the old ones or random.
 
         Args:
             rows: How many.

@@ -1,4 +1,4 @@
-"""The call of a module whose attention an adapter reads from its output."""
+"""Capture the attention of a module from its output, with a reader that the user's adapter returned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ WAY, READING = "adapter", "adapter alone"
 
 
 def read(way: Interceptor, frame: Frame, reader: Reader, output: Any) -> Any:
-    """Deliver the call that a reader sees in a module's output.
+    """Deliver the attention call that a reader finds in a module's output; return a new output if its weights are
+    replaced, else None.
 
     Args:
         way: The interception.

@@ -1,4 +1,5 @@
-"""Heads that a module computes one after the other: softmaxes of ``(batch, query, key)`` that are heads of one call.
+"""Capture modules that compute their heads one after the other: softmaxes of ``(batch, query, key)`` are gathered as
+heads of one call.
 
 A module that loops over its heads makes one product a head. They are gathered while it runs and become one call when
 it ends, with heads in the order of the loop. A softmax that descends from the product of an earlier one is no further
@@ -31,7 +32,7 @@ _single: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 @dataclass(eq=False)
 class HeadCall:
-    """One head of a loop.
+    """One head of a module that computes its heads one after the other.
 
     Attributes:
         softmax: Where its weights come from.
@@ -56,7 +57,8 @@ class HeadCall:
 
 @dataclass(eq=False)
 class HeadLoop:
-    """The loop of one running module.
+    """State of one running module that computes its heads one after the other: heads gathered so far, and replacements
+    of their outputs.
 
     Attributes:
         frame: The module's frame.
@@ -76,30 +78,38 @@ class HeadLoop:
 
 
 class HeadLoops:
-    """Gathers the heads of the modules that are running."""
+    """Collector of the heads of running modules that compute them one after the other; it delivers them as whole
+    calls.
+    """
 
     def __init__(self, way: Interceptor) -> None:
         self.way = way
         self.running: dict[int, HeadLoop] = {}
 
     def open(self, frame: Frame) -> bool:
-        """Whether a module may loop over its heads: it was not seen to have one alone."""
+        """Return whether a module may compute its heads one after the other: False if an earlier run showed a single
+        head.
+        """
         return frame.module not in _single
 
     def takes(self, frame: Frame, call: AttentionCall) -> bool:
-        """Whether a call may be one head of a loop: one over ``(batch, query, key)``, of all rows that entered."""
+        """Return whether a call may be one head of a loop: it has one head and covers all rows that entered the
+        module.
+        """
         if call.heads != 1:
             return False
         rows = call.batch * call.n_queries
         return call.n_queries == call.n_keys if frame.entered is None else rows >= frame.entered
 
     def passes(self, frame: Frame) -> bool:
-        """Whether the products of this run are not to be captured, since it will be made again."""
+        """Return whether to skip capturing the rest of this run, because a replacement makes the module run again."""
         loop = self.running.get(frame.number)
         return loop is not None and loop.changed
 
     def answer(self, frame: Frame) -> tuple[bool, Tensor | None]:
-        """Whether the next product was gathered in an earlier run of this forward, and the answer to it."""
+        """Return whether the next product was already gathered in an earlier run of this forward, and its replacement
+        (None keeps the module's own).
+        """
         loop = self.running.get(frame.number)
         if loop is None or loop.index >= len(loop.given):
             return False, None
@@ -107,7 +117,7 @@ class HeadLoops:
         return True, loop.given[loop.index - 1]
 
     def add(self, frame: Frame, head: HeadCall) -> None:
-        """Add a head; a call that is complete is delivered first."""
+        """Add a head to the module's current call; if the head begins a new call, deliver the finished call first."""
         loop = self.running.setdefault(frame.number, HeadLoop(frame))
         if loop.heads and not (_alike(loop.heads[0], head) and self._independent(loop, head)):
             self._deliver(loop)
@@ -118,7 +128,9 @@ class HeadLoops:
         loop.index += 1
 
     def ended(self, frame: Frame, output: Any) -> Any:
-        """The module's output, made again where an answer changes it; None where its own stands."""
+        """Deliver the module's last call; return its output recomputed with the replacements, or None if its own
+        output stands.
+        """
         loop = self.running.get(frame.number)
         if loop is None:
             return None

@@ -1,4 +1,5 @@
-"""The product of weights with values that differ for each query, as where values are carried into the query's frame.
+"""Capture the product of weights with values that differ for each query, as when values are transported into the
+query's frame.
 
 Such values are of pairs, ``(*leading, query, key, width)``. The call then shows one-hot values, so that what it puts
 out are the weights: they are verified and replaced, and the module multiplies them with its own values.
@@ -28,7 +29,8 @@ def of_pairs(
     axes: Axes,
     weights: Tensor,
 ) -> Product | None:
-    """The product in which weights with one more axis of length 1 meet values of pairs; None for any other.
+    """Describe a product of weights, which have an extra axis of length 1, with values of (query, key) pairs; return
+    None for any other product.
 
     Two forms: ``(weights[..., None] * values)``, summed over keys afterwards, and ``weights[..., None, :] @ values``.
 

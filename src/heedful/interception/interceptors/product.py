@@ -55,7 +55,7 @@ class Product:
     pairs: bool = False
 
     def own_weights(self, tensor: Tensor) -> Tensor:
-        """Weights ``(*leading, query, key)`` back in the module's own layout."""
+        """Rearrange weights from ``(*leading, query, key)`` to the module's own layout."""
         order, own = self.weights
         return tensor.permute([order.index(letter) for letter in own])
 

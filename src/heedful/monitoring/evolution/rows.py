@@ -76,7 +76,7 @@ _CONFIG_BYTES = 1 << 20
 
 
 def key_rows(run: str | Path) -> KeyRows:
-    """Read the rows on keys of a run's table.
+    """Read a run's table and select the rows that the figures on key vectors need.
 
     Args:
         run: Folder in which a tracker wrote ``attention.parquet``, or such a table by itself.
@@ -166,7 +166,8 @@ def _gains(table: polars.DataFrame) -> polars.DataFrame:
 
 
 def layers_grouped(frame: polars.DataFrame, groups: str | None = None) -> polars.DataFrame:
-    """Rows with the ``group``, the third of layers that they belong to; with one or two layers, one or two groups.
+    """Add a column ``group`` that names each row's group of layers: early, middle and final thirds by default, fewer
+    groups for one or two layers.
 
     Args:
         frame: Rows with a ``layer``.
@@ -195,7 +196,7 @@ def layers_grouped(frame: polars.DataFrame, groups: str | None = None) -> polars
 
 
 def parsed_groups(groups: str) -> list[range]:
-    """Groups of layers as ranges, one to three of them, ascending.
+    """Parse groups of layers, such as ``0-3,4-18,19-21``, into one to three ascending ranges.
 
     Args:
         groups: Such as ``0-3,4-18,19-21``; a single layer is its number.

@@ -1,4 +1,4 @@
-"""What a run's table holds for its page: curves, alarms, and heads, steps and runs beside one another."""
+"""Build the data of the page on a run from its table: curves, alarms, and comparisons of heads, steps and runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def watch_report(
     groups: str | None = None,
     refresh: int | None = None,
 ) -> WatchReport:
-    """The record of a page on a table.
+    """Build the data of the page on a run or on checkpoints from its table.
 
     Args:
         table: Of a run, or of checkpoints.
@@ -72,7 +72,7 @@ def watch_report(
 
 
 def is_running(run: str | Path) -> bool:
-    """Whether a run's tracker has not ended: it takes the folder of its parts away when it does."""
+    """Return whether a run's tracker has not ended yet: its folder of table parts exists until then."""
     return (Path(run) / PARTS).is_dir()
 
 
@@ -200,7 +200,7 @@ def _value(frame: polars.DataFrame, name: str) -> float:
 
 
 def scalars_at(table: polars.DataFrame, step: int) -> dict[str, float]:
-    """The scalars over all heads at one step, and its loss; NaN where undefined.
+    """Return loss, gradient norm and the ``SCALARS`` over all heads at one step, by name; NaN where undefined.
 
     Args:
         table: Of a run.

@@ -1,4 +1,4 @@
-"""Charts of the figures on key vectors, and of the curves of a run."""
+"""Draw the charts of a run: its curves, and the figures on key vectors."""
 
 from __future__ import annotations
 

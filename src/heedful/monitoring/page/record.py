@@ -1,4 +1,4 @@
-"""The record of a page on a run: its curves, alarms, heads and key vectors."""
+"""Data of the page on a run: its curves, alarms, comparisons of heads and steps, and figures on key vectors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class KeyFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyReport:
-    """What a run's table shows of its key vectors.
+    """The figures on a run's key vectors, with what was measured and what the figures cannot show.
 
     Attributes:
         subject: The run as it was named.
@@ -67,7 +67,9 @@ class KeyReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RaisedAlarm:
-    """An alarm as the table has it: its step, kind, layer and head (None for the whole), sentence and advice."""
+    """An alarm read from a run's table: step, kind, layer and head (None where it concerns the whole model or layer),
+    message and advice.
+    """
 
     step: int
     kind: str
@@ -79,7 +81,7 @@ class RaisedAlarm:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """Numbers of two or more things in columns side by side.
+    """A table that compares heads, steps or runs, one per column.
 
     Attributes:
         columns: What they are of: heads, steps or runs.
@@ -94,7 +96,7 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class WatchReport(ShownRecord):
-    """The page on a run, or on checkpoints.
+    """Data of the page on a run or on checkpoints.
 
     Attributes:
         subject: The run as it was named.
@@ -125,9 +127,9 @@ class WatchReport(ShownRecord):
 
     @property
     def drawn(self) -> tuple[KeyFigure, ...]:
-        """The figures that have something to draw."""
+        """Figures that have data to draw, curves first."""
         return (*(figure for figure in self.curves if figure.rows), *self.keys.drawn)
 
     def one_line(self) -> str:
-        """The run, its figures and its alarms, in one line."""
+        """Summarise the page in one line: the run's name and its numbers of figures and alarms."""
         return f"{self.subject}: {counted(len(self.drawn), 'figure')}, {counted(len(self.alarms), 'alarm')}"

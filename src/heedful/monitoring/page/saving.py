@@ -1,4 +1,4 @@
-"""The figures of a run as files."""
+"""Save the figures of a run as SVG and PNG files."""
 
 from __future__ import annotations
 

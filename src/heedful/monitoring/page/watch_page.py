@@ -1,4 +1,4 @@
-"""The page on a run: its record laid out for terminal, HTML and JSON."""
+"""Lay out the data of a run as a page for the terminal and HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = 40
 
 
 def watch_page(report: WatchReport) -> Page:
-    """The page of a run.
+    """Build the page on a run or on checkpoints from its data.
 
     Args:
         report: What to show.

@@ -1,4 +1,6 @@
-"""An alarm of a training run: which heads, at which step, what it means, and what people do about it."""
+"""Alarms of a training run: what each kind means and what helps, and at which step and in which heads one was
+raised.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ Head = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class AlarmKind:
-    """What an alarm means, what people do about it, and where that is written."""
+    """Meaning of one kind of alarm, the usual remedy, and the source of both."""
 
     meaning: str
     remedy: str
@@ -72,7 +74,7 @@ KINDS: dict[str, AlarmKind] = {
 
 @dataclass(frozen=True)
 class Alarm:
-    """One alarm.
+    """One alarm, raised at one step of a training run.
 
     Attributes:
         kind: One of ``KINDS``.
@@ -88,7 +90,9 @@ class Alarm:
 
     @property
     def place(self) -> str:
-        """The heads in words: three of them, and how many more."""
+        """Names of the first three heads or layers, and how many more there are; an empty string if the alarm is on
+        the whole model.
+        """
         named = [f"L{layer}" if head is None else f"L{layer}H{head}" for layer, head in self.heads]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         return ", ".join(named[:3]) + more
@@ -100,20 +104,20 @@ class Alarm:
 
     @property
     def advice(self) -> str:
-        """What it means and what people do about it, with the source."""
+        """Meaning of the alarm, the usual remedy, and the source, as text."""
         kind = KINDS[self.kind]
         return f"{kind.meaning} What people do: {kind.remedy}. {kind.source}"
 
     @property
     def row(self) -> dict[str, object]:
-        """Its row of the table."""
+        """The alarm as a row of the tracker's table, column to value; layer and head are those that are worst."""
         layer, head = self.heads[0] if self.heads else (None, None)
         words = {"label": self.kind, "alarm": self.message, "note": self.advice}
         return {"part": "step", "layer": layer, "head": head, **words}
 
 
 def kinds_of(name: str, given: str | Sequence[str]) -> frozenset[str]:
-    """Kinds that a user named; ``any`` for all of them.
+    """Return the set of alarm kinds that a user named; ``any`` selects all kinds.
 
     Args:
         name: What the argument is called.

@@ -1,4 +1,4 @@
-"""When a training run raises an alarm: limits, their sources, and what was seen before."""
+"""Decide when a training run raises an alarm, from limits (with their sources) and earlier recorded steps."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ MEMORY, FEWEST, IN_A_ROW = 200, 5, 3
 
 @dataclass(frozen=True)
 class Readings:
-    """What alarms are judged on: numbers by (layer, head), or by layer with None for the head.
+    """The measured values of one step from which alarms are judged; a mapping's key is (layer, head), with head None
+    for a whole layer.
 
     Attributes:
         entropy_share: Mean of ``H / log n``.
@@ -95,7 +96,7 @@ class Readings:
 
 
 def readings_of(rows: list[dict[str, Any]], norm: float, clipped: float, full: bool) -> Readings:
-    """The readings of a step.
+    """Extract the values from which alarms are judged from one step's table rows.
 
     Args:
         rows: Its rows of the table, gradients included.

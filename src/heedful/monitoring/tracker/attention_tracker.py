@@ -187,7 +187,8 @@ class AttentionTracker(TrainerCallback):
     # transformers' Trainer.
 
     def attach(self, trainer: Any) -> AttentionTracker:
-        """Join a Trainer before the callbacks that report, so that they get the tracker's scalars with the loss.
+        """Add the tracker to a Trainer ahead of the callbacks that log, so that they log its scalars together with the
+        loss.
 
         Args:
             trainer: One of transformers, or of a library built upon it.
@@ -235,7 +236,9 @@ class AttentionTracker(TrainerCallback):
         control.should_save = control.should_save or self.should_save
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
-        """Keep the loss and the gradient norm before clipping, which the Trainer reports only here; add the scalars."""
+        """Store the loss and the gradient norm before clipping, which the Trainer reports only here, and add the
+        tracker's scalars to the log.
+        """
         for name in ("loss", "grad_norm"):
             if name in (logs or {}):
                 self._logged[name] = float(logs[name])

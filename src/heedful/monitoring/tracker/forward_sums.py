@@ -39,7 +39,8 @@ def _always() -> bool:
 
 @dataclass
 class ForwardSums:
-    """Sums of the attention calls of all forwards inside ``meeting``, until the sample is full.
+    """Sums of the statistics of each attention module over all forwards run inside ``meeting``, until enough sequences
+    are measured.
 
     Attributes:
         sample: How much of a batch is measured.
@@ -89,11 +90,11 @@ class ForwardSums:
 
     @property
     def full(self) -> bool:
-        """Whether as many sequences were measured as the sample holds."""
+        """Whether as many sequences were measured as the sample asks for."""
         return self.taken >= self.sample.sequences
 
     def forward_ended(self) -> None:
-        """Count the sequences of a forward; run after it."""
+        """Add the sequences of the forward that just ended to the number of measured sequences."""
         self.taken += self._current
 
     def note_not_captured(self, way: Any) -> None:
@@ -147,7 +148,8 @@ def _in_backward() -> bool:
 
 
 class ForwardRecorder:
-    """Measures the next training forwards of a model, as many as its sample of sequences takes, and no other.
+    """Recorder of the next training forwards of a model, until enough sequences for its sample are measured; it
+    ignores all other forwards.
 
     A step that is accumulated from several forwards is measured as the same step in one forward would be. A forward
     counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:

@@ -95,7 +95,8 @@ def attention_sums(call: AttentionCall) -> Sums:
 
 
 def brief_sums(call: AttentionCall) -> Sums:
-    """The sums of a brief record: largest logit, entropy, weight on the first key and on the one that draws most.
+    """Return one call's sums for a brief record: largest logit, entropy, and the weights on the first key and on the
+    most attended key.
 
     Args:
         call: The attention call; all its rows are measured exactly.
@@ -118,7 +119,8 @@ def _summed(means: dict[str, Tensor], moments: Moments, judged: Tensor) -> Sums:
 
 
 def largest_logit(moments: Moments) -> Tensor:
-    r"""Largest logit of each head, after scale, softcap and bias, over all visible pairs.
+    r"""Return each head's largest logit over all visible (query, key) pairs, after scale, softcap and bias,
+    ``(head,)``.
 
     .. math:: \max_{i,\, j\ \text{visible}} \ell_{ij} = \max_i \bigl(Z_i + \log \max_j A_{ij}\bigr)
 
@@ -138,7 +140,8 @@ def largest_logit(moments: Moments) -> Tensor:
 
 
 def strongest_mass(moments: Moments) -> Tensor:
-    r"""Mean weight on the key that draws most of the queries that see it, the first key or another.
+    r"""Return the largest mean weight that a key gets from the queries that see it, among keys that enough queries see,
+    ``(batch, head)``.
 
     .. math:: \max_j \operatorname{mean}_{i\,:\,j\ \text{visible}} A_{ij}
 

@@ -27,7 +27,8 @@ def lightning_tracker(
     package: str | None = None,
     **given: Any,
 ) -> Any:
-    """An ``AttentionTracker`` for Lightning: scalars go to every logger of the Trainer, at the steps of the records.
+    """Create an ``AttentionTracker`` callback for Lightning; every logger of the Trainer gets its scalars at the
+    recorded steps.
 
     Gradient norms are those before clipping, since Lightning clips after its last hook.
 

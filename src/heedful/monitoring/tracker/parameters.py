@@ -1,4 +1,5 @@
-"""Gradient norms of each head, sizes of updates, gains, and the effect of weight decay on them.
+"""Measure gradient norms of each head, sizes of optimizer updates, norm gains, and the effect of weight decay on the
+gains.
 
 Statistics of query and key norm gains, and the change that weight decay alone would cause.
 """
@@ -78,12 +79,12 @@ def gradient_rows(layer: Layer, module: nn.Module, scale: float) -> list[Row]:
 
 @dataclass
 class Updates:
-    """Weights of attention before an optimizer's step, kept until their change is measured."""
+    """Copy of the attention weights from before an optimizer's step, from which the size of the update is measured."""
 
     before: dict[tuple[str, str], tuple[nn.Parameter, Tensor]] = field(default_factory=dict)
 
     def begin(self, modules: Mapping[str, nn.Module]) -> None:
-        """Keep the projections' weights.
+        """Copy the projection weights of the attention modules before the optimizer's step.
 
         Args:
             modules: Path to attention module.
@@ -95,7 +96,8 @@ class Updates:
         }
 
     def end(self) -> dict[str, Row]:
-        """Columns of each attention module by path; every process must call this where weights are divided.
+        """Return the size of each projection's update since ``begin``, as table columns by module path; if weights are
+        sharded, every process must call this.
 
         ``query_update`` is the Frobenius norm of the change of W_Q over that of W_Q itself, ``query_update_norm`` the
         change's; key, value and output likewise, and ``joint_...`` where one weight gives query, key and value.
@@ -115,7 +117,8 @@ def _norm(values: Tensor) -> float:
 
 
 def projection_weights(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights of an attention module's projections by part; one that gives queries, keys and values is ``joint``.
+    """Return an attention module's projection weights by role: query, key, value, output, or ``joint`` for a fused
+    projection.
 
     Args:
         module: The attention module.
@@ -251,5 +254,5 @@ class DecayCurve:
 
     @property
     def norm(self) -> float:
-        """Norm after the steps so far."""
+        """Norm that the parameter would have after the steps so far if only weight decay had changed it."""
         return self.start * self.share

@@ -25,7 +25,8 @@ WITH_INTERVAL = ("entropy_share", "concentration", "sink_mass", "logit_sd")
 
 
 def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
-    """Rows of one layer: its heads' queries and keys at each stage, attention, additions of features; its sinks.
+    """Convert one layer's sums to table rows: of queries and keys at each stage, of each head's attention, of
+    registered extensions, and the share of sink heads.
 
     Args:
         layer: The layer.
@@ -86,7 +87,7 @@ def _by_head(columns: Mapping[str, Any]) -> list[dict[str, float]]:
 def by_head(
     rows: list[Row], name: str, part: str = "attention", stage: str | None = None
 ) -> dict[tuple[int, int | None], float]:
-    """A statistic by (layer, head), without NaN.
+    """Return one column of a step's table rows by (layer, head), without NaN.
 
     Args:
         rows: Those of a step.
@@ -165,7 +166,8 @@ def step_line(step: int, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def head_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line a head: deviation of its rows, nats from uniform, entropy over its most, largest logit, first key, label.
+    """Format one line per head: standard deviation of its weights, KL from uniform in nats, normalised entropy,
+    largest logit, mass on the first key, label.
 
     Args:
         rows: Those of a step.

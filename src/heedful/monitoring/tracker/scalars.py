@@ -1,4 +1,4 @@
-"""Scalars of a recorded step, under the names that curves of a run have."""
+"""Convert a recorded step to scalars, named as the curves that loggers show."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ SCALARS: dict[str, tuple[str, str, Callable[[Sequence[float]], float]]] = {
 
 
 def scalars(step: int, rows: Sequence[Row]) -> dict[str, float]:
-    """A recorded step as numbers by name: ``attention/max_logit``, ``attention/layer_07/entropy_min`` ...
+    """Convert a recorded step to scalars by curve name, such as ``attention/max_logit`` or
+    ``attention/layer_07/entropy_min``.
 
     Reading: the curve without a layer is the maximum, minimum or mean over all heads of all layers, as its name says;
     ``entropy_min`` is the least row. ``attention/step`` is the step of the record, which may be logged later, and

@@ -177,7 +177,7 @@ class TrackTable:
         write_atomic(self.run / PARTS / f"{records[-1][0]:012d}.parquet", table_bytes(frame), overwrite=True)
 
     def close(self) -> None:
-        """Merge the parts into one file, and take their folder away: the run has ended."""
+        """Merge the table's part files into one file and remove their folder, which marks the run as ended."""
         self._whole(read_table(self.run))
         with suppress(OSError):  # what another put there is not ours to remove
             (self.run / PARTS).rmdir()

@@ -102,11 +102,12 @@ class Sample:
 
     @property
     def half(self) -> Sample:
-        """The same of half the sequences, at least one: what a brief record measures."""
+        """Sample with half as many sequences, at least one, as brief records use it."""
         return replace(self, sequences=max(1, self.sequences // 2))
 
     def rows(self, call: AttentionCall) -> int:
-        """Sequences of a call whose rows are measured at most, by ``sequences`` and by ``logits``.
+        """Return how many sequences of a call have their attention rows measured, as limited by ``sequences`` and
+        ``logits``.
 
         Args:
             call: The attention call.

@@ -1,4 +1,4 @@
-"""``heedful.align``: compare a model's attention with the attention that counts predict."""
+"""``heedful.align``: compare a model's attention with the attention predicted from n-gram counts."""
 
 from __future__ import annotations
 

@@ -84,7 +84,9 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def tells_heads(self) -> bool:
-        """Derived heads are few, and each is of its own kind."""
+        """Whether the run's tracker prints one line per head: True, since derived heads are few and each is of its own
+        kind.
+        """
         return True
 
     @property

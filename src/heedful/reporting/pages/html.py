@@ -101,7 +101,8 @@ def sealed_page(name: str, *allowed: str, **values: Any) -> str:
 
 
 def setting_rows(*tables: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Everything that shaped a result, as rows of name and value; a mapping within becomes rows of its own.
+    """Return everything that shaped a result as (name, value) rows; each entry of a nested mapping becomes a row of
+    its own.
 
     Args:
         tables: Mappings such as settings and versions; None is left out.

@@ -59,7 +59,8 @@ class Page:
 
 
 def number_columns(part: PagePart) -> list[bool]:
-    """Whether each column of a part's table holds numbers, which stand flush right; words stand flush left.
+    """Return whether each column of a page part's table holds numbers, which are right-aligned; columns of words are
+    left-aligned.
 
     A column of numbers has a digit somewhere and no word but a unit: ``+0.0038``, ``[0.1, 0.2]``, ``0.2 nats``. The
     first column holds names.

@@ -46,7 +46,7 @@ def check_report_figures(folder: str | os.PathLike[str], *, overwrite: bool) -> 
 
 
 def subject_of(report: Report) -> str:
-    """Model, text and date of a report, in a line below the title of each figure."""
+    """Return the model, text and date of a report in one line, which is shown below the title of each figure."""
     documents = report.data.get("documents")
     amount = f", {count(documents, 'document')}" if isinstance(documents, int) else ""
     started = str(report.run.get("started") or "").partition("T")[0]

@@ -178,7 +178,7 @@ _WORDS = {
 
 
 def known_names() -> tuple[str, ...]:
-    """Names of the statistics that have a unit and a reading here."""
+    """Return the names of the statistics for which this module has a unit and an explanation."""
     return tuple(_WORDS)
 
 

@@ -222,7 +222,8 @@ def exact(tensor: Tensor) -> Tensor:
 
 
 def canonical(layout: BeliefLayout, tokens: TokenBeliefs, frames: tuple[Tensor, ...]) -> tuple[Gaussians, ...]:
-    """Beliefs of each group in the common frame.
+    """Return the beliefs of each group of equal irreps, with means rotated from the token's frame into the common
+    frame.
 
     Covariances are stored there, so that only means are rotated, or, by the layout, in the token's own frame.
     """
