@@ -24,6 +24,11 @@ from heedful.training.sweeps.plan_file import read_plan
 from heedful.training.sweeps.recipe import RunMeasure, save_measured
 
 PLAN = "recipe: random_attention\nfixed: {keys: 8, heads: 2}\naxes: {dim: [2, 4]}\nseeds: [0, 1, 2]\n"
+SECOND = "second"
+WAIT = (
+    "import pathlib, sys, time\n"
+    f"while not (pathlib.Path(sys.argv[1]).parents[1] / '{SECOND}').exists(): time.sleep(0.01)\n"
+)
 FINISH = 'import pathlib, sys; p = pathlib.Path(sys.argv[1]) / "measures.json"; \
 p.write_text(\'{"schema": "heedful.measures/1", "measures": []}\')'
 
@@ -48,8 +53,11 @@ def scripts(monkeypatch: pytest.MonkeyPatch, folder: SweepFolder, of: dict[str, 
     def begin(words: list[str], **options: Any) -> Any:
         name = words[words.index("--only") + 1]
         place = str(folder.path / "runs" / name)
-        alive.append(POPEN([sys.executable, "-S", "-c", of.get(name, FINISH), place], **options))
+        code = (WAIT if len(alive) < 2 else "") + of.get(name, FINISH)  # the first two, until both are counted
+        alive.append(POPEN([sys.executable, "-S", "-c", code, place], **options))
         most.append(sum(child.poll() is None for child in alive))
+        if len(alive) == 2:
+            (folder.path / SECOND).touch()
         return alive[-1]
 
     monkeypatch.setattr(parallel.subprocess, "Popen", begin)
