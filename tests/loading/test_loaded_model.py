@@ -1,13 +1,13 @@
-""""""
-
 import json
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.loading import material
 
+from heedful.errors import InputRejected
 from heedful.loading import loaded_model
 from heedful.loading.documents import load_documents
 from heedful.loading.loaded_model import load_model
@@ -40,6 +40,28 @@ def test_shards_are_loaded(tmp_path: Path) -> None:
     folder = material.save_model(tmp_path, shard="5KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 1
     assert any("shards" in note for note in load_model(folder).notes)
+
+
+def test_an_index_that_names_a_key_no_shard_holds_is_refused(tmp_path: Path) -> None:
+    index = material.save_model(tmp_path, shard="5KB") / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"]["transformer.h.9.ghost"] = next(iter(content["weight_map"].values()))
+    index.write_text(json.dumps(content))
+    with pytest.raises(
+        InputRejected, match=r"index\.json: names 1 keys that .* does not hold: transformer\.h\.9\.ghost"
+    ):
+        load_model(tmp_path)
+
+
+def test_a_head_that_the_config_ties_and_the_file_does_not_is_noted(tmp_path: Path) -> None:
+    model = material.make_model("gpt2")
+    folder = material.save_model(tmp_path, "gpt2")
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    tensors["lm_head.weight"] = torch.randn_like(tensors["lm_head.weight"])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_model(folder)
+    assert any("ties lm_head.weight" in note and "both were kept" in note for note in loaded.notes)
+    torch.testing.assert_close(loaded.model.lm_head.weight, tensors["lm_head.weight"])
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors", "weights"])

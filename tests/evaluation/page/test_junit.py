@@ -1,5 +1,3 @@
-""""""
-
 from xml.etree import ElementTree
 
 import pytest
