@@ -119,7 +119,8 @@ def test_the_code_of_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         pytest.param(page, id=page.stem, marks=() if page.name in MODEL_FREE else pytest.mark.slow)
         for page in HOW_TO
-        if blocks(page, "python") and page.name != "packing.md"
+        if blocks(page, "python")
+        and page.name not in ("packing.md", "watch-training.md")  # a script of its own; tests/monitoring runs it
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

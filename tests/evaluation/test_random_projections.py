@@ -86,7 +86,7 @@ def test_the_size_behind_windows_and_with_padding_is_that_of_the_test() -> None:
         found = [
             named(masked.masked_model(kind, init, seed), seed, masked.masked_text(kind, seed))
             for init in masked.INITS
-            for seed in range(12)
+            for seed in range(5)
         ]
         for name in found[0]:
             single, anyone = (np.mean([one[name][which] for one in found]) for which in (0, 1))

@@ -64,7 +64,7 @@ def _beside(title: str, numbers: Beside) -> PagePart:
     if not numbers.rows:
         return PagePart(title=title, text=numbers.text)
     rows = [(name, *(_number(value) for value in values)) for name, values in numbers.rows]
-    return PagePart(title=title, header=("", *numbers.columns), rows=rows, text=numbers.text)
+    return PagePart(title=title, header=("number", *numbers.columns), rows=rows, text=numbers.text)
 
 
 def _number(value: float) -> str:
