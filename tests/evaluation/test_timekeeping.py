@@ -27,7 +27,7 @@ class Worked:
     def __call__(self, done: int, total: int, what: str) -> None:
         """Progress."""
 
-    def tell(self, seconds: float, words: str) -> None:
+    def time_left(self, seconds: float, words: str) -> None:
         self.told.append((seconds, words))
 
     def left(self, seconds: float) -> None:

@@ -70,7 +70,7 @@ class _Log:
         self.shown: set[str] = set()
         self.words = ""
 
-    def tell(self, seconds: float, words: str) -> None:
+    def time_left(self, seconds: float, words: str) -> None:
         """A line before the work starts: how long it will take, if that is long."""
         if seconds >= self.patience:
             self.stream.write(f"about {words_of(seconds)}: {words}\n")
@@ -99,7 +99,7 @@ class _Bar:
         self.words = ""
         self.patience = max(begins - time.monotonic(), 0.0)
 
-    def tell(self, seconds: float, words: str) -> None:
+    def time_left(self, seconds: float, words: str) -> None:
         """As in a log."""
         if seconds >= self.patience:
             self.stream.write(f"about {words_of(seconds)}: {words}\n")

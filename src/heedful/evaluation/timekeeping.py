@@ -45,7 +45,7 @@ class Timekeeper:
         self.costs: Costs | None = None
         self.plan = Plan(self.wanted, len(self.study.sequences.input_ids))
         self.remaining = Remaining()
-        self._told = self.study.progress
+        self._study_progress = self.study.progress
 
     def begin(self) -> None:
         """Time the forward of one sequence, choose what to measure within the budget, and report the expected
@@ -56,9 +56,9 @@ class Timekeeper:
         if self.wanted.budget is not None:
             self._choose(self.wanted.budget - self._spent())
         self._expect()
-        tell = getattr(self._told, "tell", None)
-        if tell is not None:
-            tell(sum(self.remaining.ahead.values()), self._first_words())
+        announce = getattr(self._study_progress, "time_left", None)
+        if announce is not None:
+            announce(sum(self.remaining.ahead.values()), self._first_words())
         self.study.progress = self._progress
 
     def review(self) -> None:
@@ -107,10 +107,10 @@ class Timekeeper:
         return f"{words}; left out: {', '.join(self.plan.left_out)}" if self.plan.left_out else words
 
     def _progress(self, done: int, total: int, what: str) -> None:
-        left, seconds = getattr(self._told, "left", None), self.remaining.at(what)
+        left, seconds = getattr(self._study_progress, "left", None), self.remaining.at(what)
         if left is not None and seconds is not None:
             left(seconds)
-        self._told(done, total, what)
+        self._study_progress(done, total, what)
 
     def _spent(self) -> float:
         return self._shared(self.clock() - self.started)

@@ -353,7 +353,7 @@ class AttentionTracker(TrainerCallback):
             self._pending.append((self.steps, rows))
             if not brief or raised or len(self._pending) >= KEPT:
                 self._flush()
-            self._tell(rows, raised, brief)
+            self._print_heads(rows, raised, brief)
         self._agree(raised, device)
 
     def _flush(self) -> None:
@@ -367,7 +367,7 @@ class AttentionTracker(TrainerCallback):
             named = ", ".join(str(step) for step, _ in waiting[-3:])
             self._print(f"step {named} is not in the table: {error}")
 
-    def _tell(self, rows: list[Row], raised: list[Alarm], brief: bool) -> None:
+    def _print_heads(self, rows: list[Row], raised: list[Alarm], brief: bool) -> None:
         if not brief:
             self._print(step_line(self.steps, rows))
             for line in head_lines(rows) if self.per_head else ():

@@ -53,7 +53,7 @@ def _image(part: PagePart) -> str:
     return base64.b64encode(svg(part.chart(), ink="currentColor", background="transparent").encode()).decode()
 
 
-def _looks(part: PagePart) -> list[str]:
+def _alignments(part: PagePart) -> list[str]:
     """The class of each column: numbers flush right, words flush left, and a column of sentences wide."""
     lengths = [max(map(len, column)) for column in zip(*part.rows, strict=True)] or [0] * len(part.header)
     words = ["words long" if length > LONG_CELL else "words" for length in lengths]
@@ -65,7 +65,7 @@ def _part(part: PagePart) -> dict[str, Any]:
         "title": visible(part.title),
         "text": visible(part.text),
         "header": [visible(cell) for cell in part.header],
-        "looks": _looks(part),
+        "looks": _alignments(part),
         "rows": [[visible(cell) for cell in row] for row in part.rows],
         "image": _image(part),
     }
