@@ -11,8 +11,8 @@ tags: [heedful]
 
 # {name}
 
-A model of type `{kind}`, which [heedful](https://pypi.org/project/heedful/) adds to transformers. Its code is part of
-heedful and does not come with the weights, so register it before the Auto classes can load it:
+A model of type `{kind}`, which the Python package `heedful` adds to transformers. The weights come without code:
+install heedful (`pip install heedful`) and register its models before the Auto classes load this one:
 
 ```python
 import heedful
@@ -22,8 +22,8 @@ heedful.register_models()
 model = AutoModelForCausalLM.from_pretrained("FOLDER")
 ```
 
-`heedful.load_model("FOLDER")` registers it by itself, and `heedful validate FOLDER` judges its attention. `import
-heedful` alone loads neither torch nor transformers.
+`heedful.load_model("FOLDER")` registers them by itself, and `heedful validate FOLDER` judges the model's attention.
+`import heedful` alone loads neither torch nor transformers.
 """
 
 
