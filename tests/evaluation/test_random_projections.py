@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from tests.evaluation import masked_models as masked
 from tests.evaluation.checks.pattern_models import study_of
 from tests.evaluation.checks.planted import random_ids, sequences_of
@@ -82,15 +83,28 @@ def test_an_untrained_model_behind_a_window_or_with_padding_is_one_more_draw(kin
 
 @pytest.mark.slow
 def test_the_size_behind_windows_and_with_padding_is_that_of_the_test() -> None:
+    """Where the size is 5 %, a limit on rejections that all of this test's counts keep with a chance of 99.9 %."""
+    seeds, counts = 5, 2 * len(NAMES) * (len(masked.KINDS) + 1)
+
+    def most(models: int) -> int:
+        return int(stats.binom.isf(0.001 / counts, models, 0.05))
+
+    every: dict[str, list[bool]] = {name: [] for name in NAMES}
     for kind in masked.KINDS:
         found = [
             named(masked.masked_model(kind, init, seed), seed, masked.masked_text(kind, seed))
             for init in masked.INITS
-            for seed in range(5)
+            for seed in range(seeds)
         ]
         for name in found[0]:
-            single, anyone = (np.mean([one[name][which] for one in found]) for which in (0, 1))
-            assert max(single, anyone) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(found)), (kind, name, single, anyone)
+            anyone = [one[name][1] for one in found]
+            assert np.sum([one[name][0] for one in found]) <= most(len(found)), (kind, name)
+            assert sum(anyone) <= most(len(found)), (kind, name)
+            every[name] += anyone
+    # All kinds together, where the rate is known best.
+    for name, anyone in every.items():
+        assert sum(anyone) <= most(len(anyone)), name
+    assert np.mean(sum(every.values(), [])) <= 0.08
 
 
 def test_trained_heads_are_beyond_it() -> None:
