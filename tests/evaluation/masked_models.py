@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from tests.evaluation.checks.planted import random_ids, sequences_of
+from tests.evaluation.initialisations import INITIALISATIONS
 from tests.evaluation.material import tiny_bert, tiny_llama
-from tests.evaluation.test_query_key_orientation import INITIALISATIONS
 from torch import nn
 
 from heedful.loading.sequences import TokenBatch
@@ -53,18 +53,20 @@ def masked_model(kind: str, init: str, seed: int) -> nn.Module:
     return fresh.eval()
 
 
-def masked_text(kind: str, seed: int) -> TokenBatch:
-    """Random text; where the kind says so, documents of 10 to 24 tokens in rows of 24.
+def masked_text(kind: str, seed: int, documents: int = DOCUMENTS, shortest: int = 10) -> TokenBatch:
+    """Random text; where the kind says so, documents of ``shortest`` to 24 tokens in rows of 24.
 
     Args:
         kind: One of ``KINDS``.
         seed: Seed of the tokens.
+        documents: Number of documents.
+        shortest: Least number of tokens of a padded document.
     """
-    ids = random_ids(DOCUMENTS, LENGTH, seed)
+    ids = random_ids(documents, LENGTH, seed)
     text = sequences_of(ids)
     if "padded" not in kind:
         return text
-    lengths = torch.randint(10, LENGTH + 1, (DOCUMENTS, 1), generator=torch.Generator().manual_seed(seed))
+    lengths = torch.randint(shortest, LENGTH + 1, (documents, 1), generator=torch.Generator().manual_seed(seed))
     place = torch.arange(LENGTH)
     mask = (place >= LENGTH - lengths) if kind.endswith("left") else (place < lengths)
     return replace(text, attention_mask=mask.long(), input_ids=torch.where(mask, ids, 0))
