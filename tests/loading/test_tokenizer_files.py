@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from tests.loading import material
 
+from heedful.errors import InputRejected
 from heedful.loading.tokenizer_files import load_tokenizer
 
 
@@ -83,6 +84,18 @@ def test_a_folder_without_one_says_so(tmp_path: Path) -> None:
 def test_malformed_tokenizers_are_refused(content: bytes, folder: Path) -> None:
     (folder / "tokenizer.json").write_bytes(content)
     material.refused(lambda: load_tokenizer(folder), 3, "not a tokenizer")
+
+
+@pytest.mark.parametrize("literal", ["", [], {}, 0, ["a"]])
+@pytest.mark.parametrize("put", ["b", ["b"], 1])
+def test_a_replacement_that_is_no_text_is_refused(literal: object, put: object, folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["normalizer"] = {"type": "Replace", "pattern": {"String": literal}, "content": put}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputRejected, match=r"tokenizer.json: not a tokenizer: a replacement (that is no text|of nothing)"
+    ):
+        load_tokenizer(folder)
 
 
 def test_malformed_settings_are_refused(folder: Path) -> None:

@@ -366,6 +366,8 @@ def _growth(part: dict[str, Any]) -> float:
     """How many times as long a text can become by one replacement."""
     pattern, put = part.get("pattern") or {}, part.get("content") or ""
     literal = pattern.get("String")
+    if not isinstance(put, str) or not isinstance(literal, str | None):
+        raise ValueError("a replacement that is no text")
     if literal == "":
         raise ValueError("a replacement of nothing by something")
     if literal is not None:
