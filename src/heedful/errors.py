@@ -64,6 +64,10 @@ class InputRejected(HeedfulError):
         self.subject, self.what, self.fix = subject, what, fix
         super().__init__(f"{subject}: {what}" + (f" ({fix})" if fix else ""))
 
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        """Pickle by the three parts, so that a worker process can hand it on."""
+        return type(self), (self.subject, self.what, self.fix)
+
 
 class CaptureError(InputRejected):
     """The model ran, but heedful captured none of its attention calls or could not interpret them."""

@@ -25,6 +25,7 @@ ALLOWED = {
     "loading/bounded.py: fdopen": "the null device",
     "loading/parquet_pages.py: os.open": "the null device",
     "commandline/errors.py: os.open": "the null device",
+    "ngrams/counting/workers.py: fdopen": "a pipe to the process that asked",
     "loading/gguf.py: TemporaryDirectory": "a new private folder",
     "loading/gguf.py: symlink_to": "inside a new private folder",
     "loading/tokenizer_files.py: TemporaryDirectory": "a new private folder",

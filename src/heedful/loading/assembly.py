@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from heedful.errors import HeedfulError, InputRejected, ResourceLimit
 from heedful.loading.model_config import ModelPlan
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.skeleton import Skeleton, is_too_large, tied_names
 from heedful.loading.weights import is_derived
 from heedful.loading.wording import escaped, listed, reason

@@ -23,7 +23,7 @@ import torch
 from heedful.errors import HeedfulError, InputRejected, ResourceLimit
 from heedful.loading.memory import ensure_fits
 from heedful.loading.model_config import ModelPlan
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.regular_file import open_regular
 from heedful.loading.skeleton import build_skeleton
 from heedful.loading.wording import escaped, listed, reason

@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
 from heedful.errors import ResourceLimit
 
 SHARE = 0.6
@@ -48,8 +46,11 @@ def available_bytes(device: str = "cpu") -> int:
     Returns:
         Bytes.
     """
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    if device != "cpu":  # torch takes seconds to import, which counting has no need of
+        import torch
+
+        if torch.device(device).type == "cuda":
+            return int(torch.cuda.mem_get_info(torch.device(device))[0])
     return max(0, min(_machine(), _cgroup(), _address_space()))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.bounded import MIB, Bounds, bounded
 from heedful.loading.device import DTYPES
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.wording import escaped, listed, reason
 
 if TYPE_CHECKING:

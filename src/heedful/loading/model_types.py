@@ -1,16 +1,9 @@
-"""Register heedful's model types with transformers.
-
-Silence transformers' progress bars and tables while a model is loaded, then restore its settings.
-"""
+"""Register heedful's model types with transformers."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from heedful.plugins import Registry
@@ -60,29 +53,3 @@ def register_models() -> list[str]:
         True
     """
     return list(MODEL_TYPES)
-
-
-_SILENT = 50
-"""The level above which transformers has no messages."""
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Return a context without progress bars, warnings and load reports; the random state is restored.
-
-    Yields:
-        Nothing; settings and random state are as before on leaving, also after an error.
-    """
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(_SILENT)
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

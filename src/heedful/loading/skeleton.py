@@ -14,7 +14,7 @@ from heedful.errors import InputRejected, ResourceLimit
 from heedful.loading.bounded import MIB, Bounds, bounded
 from heedful.loading.memory import ensure_fits
 from heedful.loading.model_config import ModelPlan
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.wording import reason
 
 _TOO_LARGE = re.compile(r"overflow|allocate|not enough memory|out of memory|too large|too big|maximum", re.IGNORECASE)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from heedful.loading.tokenizer_files import bounds_for, tried
 from heedful.loading.wording import escaped, reason
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
@@ -39,11 +40,36 @@ _Encoded = tuple[NDArray[np.uint32], int, int]
 """Ids of a text, and which of them begin within a piece's own stretch: first, last."""
 
 
+@dataclass(frozen=True)
+class MadeTokenizer:
+    """A tokenizer of the ``tokenizers`` library and its special tokens, as far as counting needs them.
+
+    Attributes:
+        backend_tokenizer: The tokenizer.
+        special_tokens_map: Role to special token.
+    """
+
+    backend_tokenizer: Tokenizer
+    special_tokens_map: dict[str, str]
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """Id of the unknown token, or None."""
+        word = self.special_tokens_map.get("unk_token")
+        return None if word is None else self.backend_tokenizer.token_to_id(word)
+
+    def of_transformers(self) -> PreTrainedTokenizerFast:
+        """Return the same as a tokenizer of transformers."""
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast(tokenizer_object=self.backend_tokenizer, **self.special_tokens_map)
+
+
 class TokenEncoder:
-    """Encode pieces of text with a tokenizer.
+    """Encode pieces of text with a tokenizer. It can be pickled for other processes.
 
     Args:
-        tokenizer: Of transformers, with a backend of the ``tokenizers`` library.
+        tokenizer: Of transformers, with a backend of the ``tokenizers`` library, or made here.
         name: What to call it.
         made_here: Whether heedful itself made it; any other encodes in a child with limits.
 
@@ -51,17 +77,31 @@ class TokenEncoder:
         InputRejected: The tokenizer has no such backend.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str, *, made_here: bool = False) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase | MadeTokenizer, name: str, *, made_here: bool = False
+    ) -> None:
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise InputRejected(escaped(name), "a tokenizer without tokenizer.json", "save it as a fast tokenizer")
         backend.no_truncation()
         backend.no_padding()
-        self.tokenizer, self.backend, self.name, self.made_here = tokenizer, backend, name, made_here
+        self.backend, self.name, self.made_here = backend, name, made_here
         self._text: str = backend.to_str()
+        self._roles = {role: word for role, word in tokenizer.special_tokens_map.items() if isinstance(word, str)}
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=0)
         self.unknown: int | None = tokenizer.unk_token_id
         self.fingerprint = fingerprint(self._text)
+        self._codes, self._literals = _character_table(self._text, self.unknown)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the backend and the table of characters, which its text makes again."""
+        return {name: value for name, value in vars(self).items() if name not in ("backend", "_codes", "_literals")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from tokenizers import Tokenizer
+
+        vars(self).update(state)
+        self.backend = Tokenizer.from_str(self._text)
         self._codes, self._literals = _character_table(self._text, self.unknown)
 
     def save(self, folder: Path) -> None:
@@ -71,9 +111,8 @@ class TokenEncoder:
             folder: The folder.
         """
         (folder / "tokenizer.json").write_text(self._text, encoding="utf-8")
-        roles = {role: str(text) for role, text in self.tokenizer.special_tokens_map.items() if isinstance(text, str)}
-        if roles:
-            (folder / "special_tokens_map.json").write_text(json.dumps(roles, indent=1) + "\n", encoding="utf-8")
+        if self._roles:
+            (folder / "special_tokens_map.json").write_text(json.dumps(self._roles, indent=1) + "\n", encoding="utf-8")
 
     def encode(self, pieces: Iterable[Piece], past: int) -> Iterator[TokenPiece]:
         """Yield each piece's tokens, preceded by up to ``past`` earlier tokens.
@@ -203,32 +242,59 @@ def character_tokenizer(
     Raises:
         UsageError: ``vocabulary`` is below 2.
     """
+    return made_characters(texts, vocabulary, marks).of_transformers()
+
+
+def made_characters(texts: Iterable[str], vocabulary: int | None = None, marks: Sequence[str] = ()) -> MadeTokenizer:
+    """Build the tokenizer of :func:`character_tokenizer` without transformers.
+
+    Args:
+        texts: The text.
+        vocabulary: Most tokens to have, or None for all characters.
+        marks: Further special tokens.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        UsageError: ``vocabulary`` is below 2.
+    """
     if vocabulary is not None and vocabulary < 2:
         raise UsageError(f"--vocabulary {vocabulary}: expected 2 or more: {UNKNOWN} and a character")
-    counts: Counter[str] = Counter()
+    counts = np.zeros(_CODES, dtype=np.int64)
     for text in texts:
-        counts.update(text)
-    ordered = sorted(counts, key=lambda character: (-counts[character], character))
-    kept = ordered if vocabulary is None else ordered[: vocabulary - 1]
-    return _characters((UNKNOWN, *marks), sorted(kept))
+        plain = text.isascii()
+        coded = text.encode("ascii") if plain else text.encode("utf-32-le", "surrogatepass")
+        found = np.bincount(np.frombuffer(coded, dtype=np.uint8 if plain else np.uint32))
+        counts[: len(found)] += found
+    kept = np.flatnonzero(counts)
+    if vocabulary is not None:  # the most frequent; of equally frequent ones the first
+        kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")[: vocabulary - 1]])
+    return _characters((UNKNOWN, *marks), [chr(code) for code in kept])
 
 
 def seed_tokenizer() -> PreTrainedTokenizerFast:
     """Build the 85-token character tokenizer of an earlier experiment; other characters are unknown."""
+    return made_seed().of_transformers()
+
+
+def made_seed() -> MadeTokenizer:
+    """Build the tokenizer of :func:`seed_tokenizer` without transformers."""
     lower = "abcdefghijklmnopqrstuvwxyz"
     return _characters(SEED_SPECIALS, [*lower, *lower.upper(), *"0123456789", *SEED_MARKS])
 
 
-def _characters(specials: Sequence[str], characters: Sequence[str]) -> PreTrainedTokenizerFast:
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+def _characters(specials: Sequence[str], characters: Sequence[str]) -> MadeTokenizer:
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     known = {token: number for number, token in enumerate([*specials, *characters])}
     backend = Tokenizer(models.WordLevel(known, unk_token=UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(ANY_CHARACTER), "isolated")
     backend.decoder = decoders.Fuse()
+    # As transformers adds them, so that the fingerprint is the same with and without it.
+    backend.add_special_tokens([AddedToken(one, special=True, normalized=False) for one in specials])
     roles = {"[PAD]": "pad_token", UNKNOWN: "unk_token", "[BOS]": "bos_token", "[EOS]": "eos_token"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **{roles[one]: one for one in specials})
+    return MadeTokenizer(backend, {roles[one]: one for one in specials})
 
 
 def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -244,10 +310,25 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerF
     Raises:
         UsageError: ``vocabulary`` is below 257.
     """
+    return made_bpe(texts, vocabulary).of_transformers()
+
+
+def made_bpe(texts: Iterable[str], vocabulary: int) -> MadeTokenizer:
+    """Train the tokenizer of :func:`bpe_tokenizer` without transformers.
+
+    Args:
+        texts: The text.
+        vocabulary: Tokens to have, the 256 bytes among them; fewer where the text gives no more.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        UsageError: ``vocabulary`` is below 257.
+    """
     if vocabulary < LEAST_BPE:
         raise UsageError(f"--vocabulary {vocabulary}: expected {LEAST_BPE} or more: the 256 bytes and a merge")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -256,7 +337,7 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerF
         vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     backend.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend)
+    return MadeTokenizer(backend, {})
 
 
 DECIDES = ("normalizer", "pre_tokenizer", "model", "added_tokens")

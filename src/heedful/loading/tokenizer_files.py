@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.bounded import MIB, Bounds, bounded
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.regular_file import kind_of, read_json, read_small
 from heedful.loading.wording import escaped, listed, reason
 
@@ -70,6 +70,8 @@ def load_tokenizer(place: Path) -> tuple[PreTrainedTokenizerBase | None, tuple[s
 
 
 def _from_whole(path: Path, settings: dict[str, Any]) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+    from transformers import PreTrainedTokenizerFast  # noqa: F401 - before the fork: the child has few seconds
+
     content = read_small(path, TOKENIZER_BYTES, "a tokenizer")
     check_tokenizer(content, escaped(path))
 

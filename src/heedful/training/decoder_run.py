@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Trainer, Tra
 from heedful.errors import InputRejected
 from heedful.loading.documents import Documents
 from heedful.loading.loaded_model import load_model
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 from heedful.loading.regular_file import read_small
 from heedful.loading.run_files import STATE, STATE_BYTES
 from heedful.loading.tokenizer_files import load_tokenizer

@@ -17,7 +17,7 @@ from heedful.app import app
 from heedful.errors import InputRejected, OutputError, UsageError
 from heedful.loading.corpus import Piece, TokenPiece
 from heedful.loading.text_corpus import TextCorpus
-from heedful.ngrams.counting import counting
+from heedful.ngrams.counting import counting, workers
 from heedful.ngrams.counting.counting import CountSettings, count
 from heedful.ngrams.counting.manifest import place_of
 from heedful.ngrams.counting.reading import read_counts
@@ -90,17 +90,17 @@ def test_both_engines_write_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_run_that_is_gone_on_with_counts_the_rest_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count(material.Numbers(DOCUMENTS, 5), material.Codes(20), tmp_path / "whole", SETTINGS)
-    real, out = counting.count_shard, tmp_path / "stopped"
+    real, out = workers.count_shard, tmp_path / "stopped"
 
     def stops(folder: Path, number: int, *rest: object) -> object:
         if number == 3:
             raise KeyboardInterrupt
         return real(folder, number, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(counting, "count_shard", stops)
+    monkeypatch.setattr(workers, "count_shard", stops)
     with pytest.raises(KeyboardInterrupt):
         count(material.Numbers(DOCUMENTS, 5), material.Codes(20), out, SETTINGS)
-    monkeypatch.setattr(counting, "count_shard", real)
+    monkeypatch.setattr(workers, "count_shard", real)
     with pytest.raises(InputRejected, match="begun and not finished"):
         read_counts(out)
     with pytest.raises(OutputError, match="give --resume"):
@@ -135,7 +135,7 @@ def test_a_killed_run_loses_one_shard_at_most(tmp_path: Path, monkeypatch: pytes
     text, out = tmp_path / "a.txt", tmp_path / "counts"
     lines = [" ".join(f"word{token}" for token in document) for document in material.zipf(1500, 60, 500)]
     text.write_text("\n".join(lines), encoding="utf-8")
-    words = ["ngrams", "count", str(text), "--n", "1..2", "--shard-bytes", "9000", "--out"]
+    words = ["ngrams", "count", str(text), "--n", "1..2", "--shard-bytes", "9000", "--workers", "1", "--out"]
     process = subprocess.Popen([sys.executable, "-m", "heedful", *words, str(out)], stderr=subprocess.PIPE)
     while len(list(out.glob("shards/[0-9]*/shard.json"))) < 4 and process.poll() is None:
         time.sleep(0.01)

@@ -54,7 +54,15 @@ Documents = Annotated[
     ),
 ]
 Engine = Annotated[
-    str, typer.Option(metavar="NAME", help="What merges the shards: polars, or daft, locally or on a Ray cluster.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What merges the shards: polars; daft, locally or on a Ray cluster; or ray, which counts them there too.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Processes that tokenise and count.", show_default="one a processor"),
 ]
 ShardBytes = Annotated[
     int, typer.Option(metavar="N", min=1, help="Bytes of text in a shard: bounds memory, and what a stop may lose.")
@@ -75,6 +83,7 @@ def count(
     vocabulary: Vocabulary = None,
     documents: Documents = "auto",
     engine: Engine = "polars",
+    workers: Workers = None,
     shard_bytes: ShardBytes = 8 << 20,
     resume: Resume = False,
     json: Json = None,
@@ -94,7 +103,7 @@ def count(
         with progress_bar() as progress:
             found = counted(
                 text, out, n=n, skip=skip, tokenizer=tokenizer, vocabulary=vocabulary, documents=documents,
-                engine=engine, shard_bytes=shard_bytes, resume=resume, progress=progress,
+                engine=engine, shard_bytes=shard_bytes, resume=resume, workers=workers, progress=progress,
             )  # fmt: skip
     except (KeyboardInterrupt, Terminated) as stopped:
         stopped.args = (f"while counting into {out}: resume with --resume",)

@@ -34,6 +34,9 @@ Progress = Callable[[int, int, str], None]
 LEARNT_BPE = 1000
 LONGEST = 64
 SHARD_BYTES = 8 << 20
+WORTH_A_WORKER = 16 << 20
+"""Bytes of text that one more process must have to count: it takes half a second to start."""
+
 _MIB = 1 << 20
 
 
@@ -78,6 +81,7 @@ def count(
     engine: str = "polars",
     shard_bytes: int = SHARD_BYTES,
     resume: bool = False,
+    workers: int | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> CountSummary:
     """Count the n-grams of text files into a folder.
@@ -92,9 +96,11 @@ def count(
         tokenizer: ``characters`` or ``bpe``, learnt from the text; ``seed``; a tokenizer, or its path or hub name.
         vocabulary: Tokens of a learnt tokenizer.
         documents: What makes a document of a file that is no .jsonl: ``auto``, ``line`` or ``paragraph``.
-        engine: What merges the shards: ``polars`` or ``daft``.
+        engine: What merges the shards: ``polars``, ``daft``, or ``ray``, which counts them as well.
         shard_bytes: Bytes of text in a shard.
         resume: Whether to go on in ``out``.
+        workers: Processes that tokenise and count shards; None: as many as there are processors, one for each 16 MiB
+            of text. The bytes of the result do not depend on it; memory does.
         progress: Called with (done, total, what).
 
     Returns:
@@ -114,10 +120,15 @@ def count(
     """
     from heedful.ngrams.counting.counting import CountSettings
     from heedful.ngrams.counting.counting import count as count_text
+    from heedful.ngrams.counting.workers import usable_processors
 
     paths, place = _paths(text), Path(out)
-    settings = CountSettings(n=numbers(n, "--n"), skips=numbers(skip, "--skip", least=0), engine=engine, resume=resume)
+    lengths, skips = numbers(n, "--n"), numbers(skip, "--skip", least=0)
+    CountSettings(n=lengths, skips=skips, engine=engine, workers=1 if workers is None else workers)  # before the text
     corpus = _corpus(paths, documents, shard_bytes, progress)
+    if workers is None:
+        workers = min(usable_processors(), 1 + sum(corpus.shard_bytes) // WORTH_A_WORKER)
+    settings = CountSettings(n=lengths, skips=skips, engine=engine, resume=resume, workers=workers)
     encoder = _encoder(tokenizer, vocabulary, corpus, place if resume else None, progress)
     _log.info("%s counts into %s", encoder.name, place)
     start = time.perf_counter()
@@ -203,9 +214,7 @@ def _encoder(
     word: Any, vocabulary: int | None, corpus: TextCorpus, begun: Path | None, progress: Progress
 ) -> TokenEncoder:
     """The encoder that was asked for; that of a folder that is gone on with, where it was learnt."""
-    from heedful.loading.loaded_model import tokenizer_place
-    from heedful.loading.token_encoder import TokenEncoder, bpe_tokenizer, character_tokenizer, seed_tokenizer
-    from heedful.loading.tokenizer_files import FILES, load_tokenizer
+    from heedful.loading.token_encoder import TokenEncoder, made_bpe, made_characters, made_seed
 
     learnt = {"characters": vocabulary, "bpe": vocabulary or LEARNT_BPE}
     if not isinstance(word, str | os.PathLike):
@@ -214,8 +223,11 @@ def _encoder(
     if word not in learnt and vocabulary is not None:
         raise UsageError(f"--vocabulary {vocabulary}: only of a learnt tokenizer (characters or bpe; leave it out)")
     if word == "seed":
-        return TokenEncoder(seed_tokenizer(), word, made_here=True)
+        return TokenEncoder(made_seed(), word, made_here=True)
     if word not in learnt:
+        from heedful.loading.loaded_model import tokenizer_place
+        from heedful.loading.tokenizer_files import FILES, load_tokenizer
+
         place = tokenizer_place(word)
         found, _ = load_tokenizer(place)
         if found is None:
@@ -226,8 +238,8 @@ def _encoder(
         return _begun_encoder(begun, name)
     strings = _strings(corpus, progress)
     if word == "bpe":
-        return TokenEncoder(bpe_tokenizer(strings, vocabulary or LEARNT_BPE), name, made_here=True)
-    return TokenEncoder(character_tokenizer(strings, vocabulary), name, made_here=True)
+        return TokenEncoder(made_bpe(strings, vocabulary or LEARNT_BPE), name, made_here=True)
+    return TokenEncoder(made_characters(strings, vocabulary), name, made_here=True)
 
 
 def _own_encoder(tokenizer: Any, vocabulary: int | None) -> TokenEncoder:

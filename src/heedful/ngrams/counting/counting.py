@@ -1,4 +1,5 @@
-"""Count text in shards to a folder, then merge each table; an interruption loses at most one shard.
+"""Count text in shards to a folder, then merge each table; an interruption loses at most the
+shards that its workers were counting.
 
 Merge shards into whole tables by grouped sums, in context ranges if a table is large.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +31,17 @@ from heedful.ngrams.counting.manifest import (
 from heedful.ngrams.counting.packing import check_fits
 from heedful.ngrams.counting.reading import read_counts
 from heedful.ngrams.counting.shard import (
+    RAY,
     GroupedSum,
     ShardRecord,
     Spec,
-    count_shard,
     engine_named,
     file_name,
     read_shard,
     specs,
     table_file,
 )
+from heedful.ngrams.counting.workers import ShardJob, counted_records, ray_records
 from heedful.reporting.write import move_in, open_log, private_folder, refuse_links, remove_stale
 
 Progress = Callable[[int, int, str], None]
@@ -61,14 +63,16 @@ class CountSettings:
     Attributes:
         n: Lengths of contexts, each from 1 up.
         skips: Tokens between a context and the token that is counted after it, each from 0 up.
-        engine: What merges: a key of ``heedful.ngrams.counting.shard.ENGINES``.
+        engine: What merges: a key of ``heedful.ngrams.counting.shard.ENGINES``; ``ray`` counts the shards too.
         resume: Whether to go on in a folder where counting was begun.
+        workers: Processes that count shards; corpus and encoder are pickled for more than one.
     """
 
     n: tuple[int, ...] = (1,)
     skips: tuple[int, ...] = (0,)
     engine: str = "polars"
     resume: bool = False
+    workers: int = 1
 
     def __post_init__(self) -> None:
         for name, flag, least in (("n", "--n", 1), ("skips", "--skip", 0)):
@@ -76,6 +80,8 @@ class CountSettings:
             if not values or any(isinstance(one, bool) or one < least for one in values):
                 raise UsageError(f"{flag} {','.join(map(str, values))}: expected whole numbers from {least} up")
             object.__setattr__(self, name, tuple(sorted(set(values))))
+        if isinstance(self.workers, bool) or self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: expected a whole number from 1 up")
 
 
 def count(
@@ -87,7 +93,8 @@ def count(
 ) -> Manifest:
     r"""Count all (context, next token) pairs of a corpus, :math:`C^{n,s}` of ``ngrams.counting.packing``.
 
-    Documents are never joined. Memory is bounded by the size of a shard, not by that of the text. Shards that are
+    Documents are never joined. Memory is bounded by the size of a shard and the number of workers, not by that of the
+    text; the bytes of the result do not depend on workers or engine. Shards that are
     whole are never counted again: after a stop, ``resume`` goes on with the next and ends with the same bytes.
 
     Args:
@@ -213,25 +220,35 @@ def _emptied(out: Path) -> None:
 def _count_shards(
     corpus: Corpus, encoder: Encoder, out: Path, settings: CountSettings, progress: Progress
 ) -> list[ShardRecord]:
-    wanted = specs(settings.n, settings.skips)
-    past = max(settings.n) + max(settings.skips)
+    wanted = tuple(specs(settings.n, settings.skips))
+    job = ShardJob(corpus, encoder, out.absolute(), wanted, max(settings.n) + max(settings.skips))
     sizes = corpus.shard_bytes
     total, done = sum(sizes) // _MIB, 0
+    progress(done, total, "MiB counted")
+    standing = {number: record for number in range(len(sizes)) if (record := read_shard(out, number)) is not None}
+    missing = [number for number in range(len(sizes)) if number not in standing]
     records: list[ShardRecord] = []
-    for number, size in enumerate(sizes):
-        progress(done // _MIB, total, "MiB counted")
-        record = read_shard(out, number)
-        if record is None:
-            tokens = encoder.encode(corpus.pieces(number), past)
-            record = count_shard(out, number, tokens, wanted, encoder.size, encoder.unknown)
-        records.append(record)
-        done += size
-        if number == 0 or number == len(sizes) - 1:
-            _check_known(records)
-    progress(total, total, "MiB counted")
+    try:
+        with _counted(job, missing, settings) as made:
+            for number, size in enumerate(sizes):
+                records.append(standing[number] if number in standing else next(made))
+                done += size
+                progress(done // _MIB, total, "MiB counted")
+                if number == 0 or number == len(sizes) - 1:
+                    _check_known(records)
+    finally:
+        remove_stale(out / SHARDS)  # of workers that were stopped
     if not any(one.tokens for one in records):
         raise InputRejected("text", "the tokenizer makes no token of it", "give text in its language")
     return records
+
+
+def _counted(
+    job: ShardJob, missing: Sequence[int], settings: CountSettings
+) -> AbstractContextManager[Iterator[ShardRecord]]:
+    if settings.engine == RAY:
+        return nullcontext(ray_records(job, missing))
+    return counted_records(job, missing, settings.workers)
 
 
 def _check_known(records: list[ShardRecord]) -> None:

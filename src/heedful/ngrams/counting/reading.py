@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from heedful.errors import InputRejected, UsageError
 from heedful.loading.memory import ensure_fits
@@ -37,6 +36,7 @@ from heedful.ngrams.counting.packing import Pairs, bits_of, unpack
 from heedful.ngrams.counting.shard import COLUMNS, PAGE_BYTES
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
     from tokenizers import Tokenizer
 
 
@@ -286,6 +286,8 @@ class CountTable:
     @classmethod
     def of(cls, pairs: Pairs, n: int, skip: int, vocabulary: int) -> CountTable:
         """Create a table from pairs in ascending order."""
+        from scipy.sparse import csr_array
+
         packed, starts = np.unique(pairs.context, return_index=True)
         pointers = np.append(starts, len(pairs.context))
         matrix = csr_array(
@@ -317,6 +319,8 @@ class CountTable:
         Returns:
             ``(context, vocabulary)``, float64; every row sums to 1. A context that was not observed has no row.
         """
+        from scipy.sparse import csr_array
+
         scale = np.repeat(1 / self.context_counts, np.diff(self.matrix.indptr))
         return csr_array((self.matrix.data * scale, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
 

@@ -3,7 +3,8 @@
 Merge shards by one grouped sum, the same query for each dataframe engine.
 
 ``polars`` runs it in this process, streaming. ``daft`` runs it on its local engine, and on a Ray cluster where
-``DAFT_RUNNER=ray`` (or ``daft.set_runner_ray``) says so; nothing here changes.
+``DAFT_RUNNER=ray`` (or ``daft.set_runner_ray``) says so; nothing here changes. ``ray`` runs polars in a task of a Ray
+cluster, which counts the shards as well (``heedful.ngrams.counting.workers``).
 """
 
 from __future__ import annotations
@@ -222,7 +223,53 @@ def daft_sum(shards: Sequence[Path], first: int, last: int) -> polars.DataFrame:
     return polars.DataFrame(polars.from_arrow(frame.to_arrow())).cast(COLUMNS)  # type: ignore[arg-type]
 
 
-ENGINES: dict[str, GroupedSum] = {"polars": polars_sum, "daft": daft_sum}
+ONE_THREAD = {
+    "POLARS_MAX_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Environment of a worker: the processes share the cores, threads of each would only wait for each other."""
+
+RAY = "ray"
+"""The engine that counts the shards too."""
+
+
+def ray_sum(shards: Sequence[Path], first: int, last: int) -> polars.DataFrame:
+    """Sum shards with polars, in a task of a Ray cluster.
+
+    Args:
+        shards: Parquet files with the columns of `COLUMNS`, where all machines of the cluster see them.
+        first: Smallest packed context that is wanted.
+        last: Largest packed context that is wanted.
+
+    Returns:
+        One row per pair.
+
+    Raises:
+        UsageError: Ray is not installed.
+    """
+    ray = started_ray()
+    found: polars.DataFrame = ray.get(ray.remote(polars_sum).remote([path.absolute() for path in shards], first, last))
+    return found
+
+
+def started_ray() -> Any:
+    """Return the ``ray`` module, connected to the cluster of ``RAY_ADDRESS``, or to one of this machine.
+
+    Raises:
+        UsageError: Ray is not installed.
+    """
+    _ensure_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": dict(ONE_THREAD)})
+    return ray
+
+
+ENGINES: dict[str, GroupedSum] = {"polars": polars_sum, "daft": daft_sum, RAY: ray_sum}
 """Name to the function that merges."""
 
 
@@ -236,7 +283,14 @@ def engine_named(name: str) -> GroupedSum:
         raise UsageError(f"--engine {name}: expected one of {', '.join(ENGINES)}")
     if name == "daft":
         _ensure_daft()
+    if name == RAY:
+        _ensure_ray()
     return ENGINES[name]
+
+
+def _ensure_ray() -> None:
+    if find_spec("ray") is None:
+        raise UsageError("--engine ray: Ray is not installed (pip install ray)")
 
 
 def _ensure_daft() -> None:

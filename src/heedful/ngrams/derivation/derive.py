@@ -267,7 +267,7 @@ def _save(found: Derived, stored: Counts, record: dict[str, Any], out: Path) -> 
     """The whole folder, or nothing of it."""
     from transformers import PreTrainedTokenizerFast
 
-    from heedful.loading.model_types import quiet_transformers
+    from heedful.loading.quiet import quiet_transformers
     from heedful.ngrams.derivation.stored_derivation import RECORD
     from heedful.reporting.write import filled_folder, write_atomic
     from heedful.training.saved_card import saved_card

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from heedful.loading.model_types import quiet_transformers
+from heedful.loading.quiet import quiet_transformers
 
 
 def test_settings_and_random_state_come_back_after_an_error() -> None:
