@@ -1,8 +1,14 @@
-"""Text of the README.md saved beside every heedful model: what to import before transformers can load it."""
+"""The README.md saved beside every heedful model: what to import before transformers can load it."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel
+
+from heedful.reporting.write import write_atomic
 
 CARD = """---
 library_name: transformers
@@ -42,3 +48,14 @@ def saved_card(model: Any, name: str = "") -> str:
         True
     """
     return CARD.format(name=name or type(model).__name__, kind=model.config.model_type)
+
+
+class CardedModel(PreTrainedModel):
+    """Base class of heedful's models: ``save_pretrained`` writes a README.md where the folder has none."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Save config and weights as transformers does, and the card; a card that stands there is kept."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        card = Path(save_directory) / "README.md"
+        if kwargs.get("is_main_process", True) and card.parent.is_dir() and not os.path.lexists(card):
+            write_atomic(card, saved_card(self), overwrite=False)

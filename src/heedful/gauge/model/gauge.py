@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, GenerationMixin, PreTrainedModel, initialization
+from transformers import Cache, GenerationMixin, initialization
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -24,6 +24,7 @@ from heedful.gauge.model.gauge_feed_forward import FIRST_RATE, BeliefNorm, Learn
 from heedful.gauge.model.gauge_tables import BeliefTable, BeliefTables
 from heedful.loading.model_types import ModelType, add_model_type
 from heedful.training.model.language_head import CACHE, CACHE_NAMES, LanguageHead, cache_to_fill, for_model, one_cache
+from heedful.training.saved_card import CardedModel
 
 
 class GaugeLayer(GradientCheckpointingLayer):
@@ -77,7 +78,7 @@ class GaugeOutput(BaseModelOutputWithPast):
     prior: Tensor | None = None
 
 
-class GaugePreTrainedModel(PreTrainedModel):
+class GaugePreTrainedModel(CardedModel):
     """Base class that transformers requires of all models with this config."""
 
     config_class = GaugeConfig

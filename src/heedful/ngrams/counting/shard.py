@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -265,7 +266,12 @@ def started_ray() -> Any:
     import ray
 
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": dict(ONE_THREAD)})
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False,
+            runtime_env={"env_vars": dict(ONE_THREAD)},
+        )
     return ray
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -16,6 +16,7 @@ from heedful.loading.model_types import ModelType, add_model_type
 from heedful.training.model.attention.softmax import VARIANTS, RMSNorm, Rotation, rotation
 from heedful.training.model.decoder_config import HeedfulDecoderConfig
 from heedful.training.model.language_head import CACHE, CACHE_NAMES, LanguageHead, cache_to_fill, for_model, one_cache
+from heedful.training.saved_card import CardedModel
 
 
 class SwiGLU(nn.Module):
@@ -50,7 +51,7 @@ class DecoderLayer(GradientCheckpointingLayer):
         return hidden + self.mlp(self.post_attention_layernorm(hidden)), weights
 
 
-class HeedfulDecoderPreTrainedModel(PreTrainedModel):
+class HeedfulDecoderPreTrainedModel(CardedModel):
     """Base class that transformers requires of all models with this config."""
 
     config_class = HeedfulDecoderConfig

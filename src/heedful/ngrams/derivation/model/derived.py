@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -23,6 +23,7 @@ from heedful.ngrams.derivation.model.attention.corpus_derived import CorpusDeriv
 from heedful.ngrams.derivation.model.derived_config import HeedfulDerivedConfig
 from heedful.training.model.attention.softmax import Rotation, rotation
 from heedful.training.model.language_head import CACHE, CACHE_NAMES, LanguageHead, for_model, no_cache, one_cache
+from heedful.training.saved_card import CardedModel
 
 
 class DerivedLayer(GradientCheckpointingLayer):
@@ -59,7 +60,7 @@ def _fixed_norm(width: int, eps: float) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=eps, elementwise_affine=False)
 
 
-class HeedfulDerivedPreTrainedModel(PreTrainedModel):
+class HeedfulDerivedPreTrainedModel(CardedModel):
     """Base class that transformers requires of all models with this config."""
 
     config_class = HeedfulDerivedConfig
