@@ -24,6 +24,9 @@ MOVED = 1e-5
 ALONE = 1e-3
 """Relative difference of a padded row from the row alone that rounding does not explain."""
 
+ELSEWHERE = 8
+"""Further tokens that are changed before a model is said to hide the one beside each query."""
+
 SIMPLE = frozenset(
     ["input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "labels", "use_cache"]
 )
@@ -132,18 +135,21 @@ class TokenChanges:
         if labels is not None and tuple(labels.shape) == tuple(live.shape):
             first = ((labels[0].to(live.device) == labels[0, int(places[0])]) & live[0]).nonzero()[:, 0]
             place = int(first[-1])
-        if self.embedding is not None:
-            here = torch.zeros_like(live)
-            here[0, place] = True
-            moved = self._moves_embedded(plain, here)
-        else:
-            changed = self._changed(place, 0)
-            moved = None if changed is None else self._moves(plain, changed)
+        moved = self._moves_with(plain, place)
         if moved is None:
             return []
-        return self._of_middle(moved, live, place)
+        return self._of_middle(plain, moved, live, place)
 
-    def _of_middle(self, moved: Tensor, live: Tensor, place: int) -> list[Moved]:
+    def _moves_with(self, plain: Tensor, place: int) -> Tensor | None:
+        """How far each output moves with one token of the first row."""
+        if self.embedding is not None:
+            here = torch.zeros(plain.shape[:2], dtype=torch.bool, device=plain.device)
+            here[0, place] = True
+            return self._moves_embedded(plain, here)
+        changed = self._changed(place, 0)
+        return None if changed is None else self._moves(plain, changed)
+
+    def _of_middle(self, plain: Tensor, moved: Tensor, live: Tensor, place: int) -> list[Moved]:
         labels = self.facts.labels
         found = self._other_rows(moved, live, place)
         if labels is not None and tuple(labels.shape) == tuple(live.shape):
@@ -155,10 +161,10 @@ class TokenChanges:
         if float(moved[0][place]) <= MOVED:
             self.unread = "changing a token moved not even its own output"
             return found
-        found += self._directed(moved[0], same, place)
+        found += self._directed(plain, moved[0], same, place)
         return found
 
-    def _directed(self, moved: Tensor, same: Tensor, place: int) -> list[Moved]:
+    def _directed(self, plain: Tensor, moved: Tensor, same: Tensor, place: int) -> list[Moved]:
         before = same.clone()
         before[place:] = False
         after = same.clone()
@@ -170,15 +176,31 @@ class TokenChanges:
                 return []
             found = [self._moved("direction", moved, before, place, "a later token")]
             nearest = after.nonzero()[:1, 0]
-            if len(nearest) and float(moved[nearest]) == 0.0:
+            if len(nearest) and float(moved[nearest]) == 0.0 and not self._seen_elsewhere(plain, same, place, 1):
                 message = f"output {int(nearest)} does not move with token {place} just before it"
                 found.append(Moved("direction", True, message, 0, int(nearest), place))
             return found
         unmoved = before & (moved == 0)
-        if bool((moved[before] == 0).all()):
+        if bool((moved[before] == 0).all()) and not self._seen_elsewhere(plain, same, place, -1):
             query = int(unmoved.nonzero()[0, 0])
             return [Moved("direction", True, f"no output before token {place} moves with it", 0, query, place)]
         return [Moved("direction", False, f"outputs on both sides of token {place} move with it", key=place)]
+
+    def _seen_elsewhere(self, plain: Tensor, same: Tensor, place: int, step: int) -> bool:
+        """Whether outputs beside other changed tokens move, half of them or more: one weight may round to 0.
+
+        Args:
+            plain: Output of the batch as it is.
+            same: ``(position,)`` positions that may be tried.
+            place: The token of which the neighbour did not move.
+            step: 1 for the output behind the token, -1 for the one before.
+        """
+        places = [p for p in same.nonzero()[:, 0].tolist() if p != place and 0 <= p + step < len(same)]
+        places = [p for p in places if bool(same[p + step])]
+        places = places[:: max(1, len(places) // ELSEWHERE)][:ELSEWHERE]
+        moves = [(other, self._moves_with(plain, other)) for other in places]
+        seen = [float(moved[0][other + step]) > 0 for other, moved in moves if moved is not None]
+        return 2 * sum(seen) >= max(1, len(seen))
 
     def _other_rows(self, moved: Tensor, live: Tensor, place: int) -> list[Moved]:
         if len(moved) < 2:

@@ -132,7 +132,7 @@ def _unsettled(
     """Why an interval decides nothing, and how many units would."""
     estimate = float(interval.estimate)
     if detectable is None or math.isnan(detectable):
-        detectable = _detectable(interval)
+        detectable = detectable_by(float(interval.low), float(interval.high), interval.level)
     if not math.isfinite(detectable):
         return f"is unbounded over {units} units: too few of them differ"
     shown = f"the detectable effect with {units} units is {detectable:.3g}"
@@ -147,12 +147,23 @@ def _unsettled(
     return f"is inconclusive and crosses {margin:.3g}: {shown}, and {words} units are needed"
 
 
-def _detectable(interval: Interval) -> float:
-    """Minimal detectable effect of the design that gave this interval, taken as normal."""
+def detectable_by(low: float, high: float, level: float = 0.95) -> float:
+    """Return the minimal detectable effect of the design that gave an interval, taken as normal.
+
+    It is the effect that stands beside a verdict that settles nothing.
+
+    Args:
+        low: Lower bound.
+        high: Upper bound.
+        level: Coverage of the interval.
+
+    Returns:
+        Effect in the unit of the bounds; NaN where one is NaN, infinite where one is.
+    """
     from scipy.special import ndtri
 
-    error = (float(interval.high) - float(interval.low)) / 2.0 / float(ndtri((1.0 + interval.level) / 2.0))
-    return float(minimal_detectable_effect(error, 1, alpha=1.0 - interval.level))
+    error = (high - low) / 2.0 / float(ndtri((1.0 + level) / 2.0))
+    return float(minimal_detectable_effect(error, 1, alpha=1.0 - level))
 
 
 def minimal_detectable_effect(

@@ -26,7 +26,7 @@ from heedful.evaluation.registry import CHECKS
 from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Margins
 from heedful.evaluation.study import Study
-from heedful.inference.margin import minimal_detectable_effect
+from heedful.inference.margin import detectable_by
 from heedful.inference.skewness import reach
 from heedful.inference.verdict import Verdict
 
@@ -123,8 +123,8 @@ def _at_margin(studies: Sequence[Study], one: AtMargin) -> Iterator[Rate]:
     error = float(np.nanstd(estimates, ddof=1))
     if len(at[0]) > 1:  # claims on heads are one family
         above = one.widened * float(reach(DOCUMENTS, estimates.shape[1])) * error
-    else:
-        above = one.widened * float(minimal_detectable_effect(error, 1, tests=estimates.shape[1]))
+    else:  # the effect that the verdict prints, which knows the claim's own interval
+        above = float(np.nanmedian([detectable_by(*of_one[0].interval) for of_one in first if of_one[0].interval]))
     found = [_judged(study, one, truth - above) for study in studies]
     heads = [[f.verdict is Verdict.PASS for f in _heads(findings)] for findings in found]
     effect = f"margin + {above:.2g}" if not one.as_log else f"margin x {math.exp(above):.3g}"
