@@ -170,12 +170,16 @@ def _table(part: PagePart, on: Sheet) -> list[Line]:
     rows = [tuple(on.text(cell) for cell in row) for row in (part.header, *part.rows)]
     widths = [max(cells(row[place]) for row in rows) for place in range(len(part.header))]
     fits = sum(widths) + GAP * (len(widths) - 1) <= on.width
-    lines = [one for number, row in enumerate(rows) for one in _row(row, widths, fits, "bold" if not number else "")]
+    right = [False, *number_columns(part)[1:]]
+    lines = [
+        one for number, row in enumerate(rows) for one in _row(row, widths, right, fits, "bold" if not number else "")
+    ]
     return [*lines, BLANK] if part.text else lines
 
 
-def _row(row: Sequence[str], widths: Sequence[int], fits: bool, style: str) -> list[Line]:
-    numbers = [aligned(cell, width, right=True) for cell, width in zip(row[1:], widths[1:], strict=True)]
+def _row(row: Sequence[str], widths: Sequence[int], right: Sequence[bool], fits: bool, style: str) -> list[Line]:
+    """Numbers flush right, words and the names in the first column flush left."""
     if fits:
-        return [line((" " * GAP).join([aligned(row[0], widths[0]), *numbers]), style)]
+        cell = [aligned(text, width, right=end) for text, width, end in zip(row, widths, right, strict=True)]
+        return [line((" " * GAP).join(cell).rstrip(), style)]
     return [line(row[0], style), *paragraph("  ".join(cell for cell in row[1:] if cell), 70, indent="    ")]
