@@ -314,14 +314,7 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerF
 
 
 def made_bpe(texts: Iterable[str], vocabulary: int) -> MadeTokenizer:
-    """Train the tokenizer of :func:`bpe_tokenizer` without transformers.
-
-    Args:
-        texts: The text.
-        vocabulary: Tokens to have, the 256 bytes among them; fewer where the text gives no more.
-
-    Returns:
-        The tokenizer.
+    """Train the tokenizer of :func:`bpe_tokenizer`, of the same arguments and errors, without transformers.
 
     Raises:
         UsageError: ``vocabulary`` is below 257.
