@@ -261,3 +261,33 @@ def test_the_loss_of_frequencies_is_their_entropy() -> None:
     expected = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75)) + 1 / 16
     assert frequency_loss(study_of(tiny_gpt2(), ids)) == pytest.approx(expected)
     assert TextLoss(800.0, 3.0).perplexity == math.inf
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ((YES, NO, YES), "Scenario 1, works and looks uniform: nothing to do."),
+        ((NO, NO, YES), "Scenario 2, works and is uniform: compare the ablations"),
+        ((NO, NO, NO), "Scenario 2, works and is uniform: the ablations of section 9 say"),
+        ((YES, YES, YES), ""),
+    ],
+)
+def test_scenarios_are_named_with_their_action(answers: tuple[str, str, str], said: str) -> None:
+    for correct in (YES, OPEN, NO):
+        verdicts = cell(correct, *answers)
+        text = conclude(decide(verdicts), verdicts)
+        assert ("Scenario" in text) == bool(said and correct == YES)
+        assert correct != YES or said in text
+
+
+def test_diverse_beliefs_and_flat_heads_name_the_temperature_first() -> None:
+    verdicts = cell(YES, NO, NO, NO)
+    settings = Settings(null_models=19)
+    assert not any("kappa" in step for step in next_steps(decide(verdicts), verdicts, settings))
+    heads = {"named": ["L0H0 (l0)", "L0H1 (l0)", "L0H2 (l0)", "L0H5 (l1)"], "concentration": 0.031}
+    verdicts["beliefs_are_diverse"] = finding("beliefs_are_diverse", V.INFO, detail=heads)
+    steps = next_steps(decide(verdicts), verdicts, settings)
+    assert steps[0].startswith("train with --kappa-rule calibrated: it begins 0.5 nats from uniform in place of 0.031")
+    assert "L0H0 (l0), L0H1 (l0), L0H2 (l0) and 1 more" in steps[0]
+    text = conclude(decide(verdicts), verdicts)
+    assert "Scenario 2" in text and "Scenario 3, uniform despite diverse beliefs (4 heads): set the temperature" in text

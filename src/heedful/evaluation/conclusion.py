@@ -185,6 +185,32 @@ _READINGS = {
 }
 
 
+SCENARIOS = {
+    (YES, NO, YES): "Scenario 1, works and looks uniform: nothing to do.",
+    (NO, NO, YES): "Scenario 2, works and is uniform: compare the ablations of section 9 before you change it.",
+    (NO, NO, NO): "Scenario 2, works and is uniform: the ablations of section 9 say that averaging is enough.",
+}
+"""The scenarios of an earlier validator, by content, concentration and use; the third asks for beliefs."""
+
+TARGET = 0.5
+"""Nats from uniform that ``--kappa-rule calibrated`` begins with, where ``--target-concentration`` names no other."""
+
+
+def flat_beliefs(overall: dict[str, Finding]) -> tuple[list[str], float | None]:
+    """Return the heads with diverse beliefs and near-uniform attention, and their mean nats from uniform."""
+    found = overall.get("beliefs_are_diverse")
+    detail = {} if found is None else found.detail
+    return list(detail.get("named") or []), detail.get("concentration")
+
+
+def _scenarios(decision: dict[str, str], overall: dict[str, Finding]) -> list[str]:
+    """The scenarios that hold, each with its action; the third may hold beside the others."""
+    one = SCENARIOS.get((decision["content_dependent"], decision["concentrated"], decision["useful"]))
+    named, _ = flat_beliefs(overall)
+    third = f"Scenario 3, uniform despite diverse beliefs ({len(named)} heads): set the temperature of each head first."
+    return [*([one] if one else []), *([third] if named else [])] if decision["correct"] == YES else []
+
+
 def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
     """Return the conclusion as plain sentences."""
     parts = [_SENTENCES["correct"][decision["correct"]]]
@@ -205,7 +231,9 @@ def conclude(decision: dict[str, str], overall: dict[str, Finding]) -> str:
         and signature.detail.get("signature") == POSITIONAL
     ):
         reading = _MOSTLY_POSITION
-    return " ".join([*parts, reading] if reading and decision["correct"] == YES else parts)
+    if reading and decision["correct"] == YES:
+        parts.append(reading)
+    return " ".join([*parts, *_scenarios(decision, overall)])
 
 
 def _crosses_margin(finding: Finding) -> bool:
@@ -235,6 +263,14 @@ def next_steps(
         finding = overall.get(name)
         if finding is not None and finding.verdict is Verdict.FAIL:
             steps.append(f"mend {name}: {finding.reason}")
+    named, nats = flat_beliefs(overall)
+    if named:
+        now = "" if nats is None else f" in place of {nats:.2g}"
+        steps.append(
+            f"train with --kappa-rule calibrated: it begins {TARGET:g} nats from uniform{now} in {', '.join(named[:3])}"
+            f"{f' and {len(named) - 3} more' if len(named) > 3 else ''}, whose beliefs differ; more heads of high spin "
+            "did not sharpen attention at a calibrated temperature"
+        )
     if blocks:
         steps.append(f"give 16 documents or more (--text, one a file or a line of JSONL): {BLOCKS_TOLD}")
     thin = [f for f in overall.values() if f.verdict is Verdict.INSUFFICIENT and f.n < settings.least_units]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -63,10 +63,17 @@ def beliefs_are_diverse(study: Study) -> list[Finding]:
         n=int(whole.units),
         threshold=APART,
         source=SOURCE,
-        detail={"named": flat},
+        detail={"named": flat, "concentration": _nats(rows.values(), flat)},
         units=unit_values(units),
     )
     return [overall, *(_layer(study, layer) for layer in layers), *heads]
+
+
+def _nats(rows: Iterable[HeadRow], named: Sequence[str]) -> float | None:
+    """Mean nats from uniform of the named heads; None where there are none."""
+    values = [row.statistics.get("concentration") for row in rows if row.label in named]
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else None
 
 
 def _interval(study: Study, units: Array) -> Interval:
