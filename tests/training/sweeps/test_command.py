@@ -60,6 +60,9 @@ def test_a_sweep_ends_with_its_table_and_goes_on(words: list[str], monkeypatch: 
     assert again.exit_code == 0 and again.stdout == done.stdout and "finished:" not in again.stderr
     shown = invoke("sweep", "table", words[3], "--measure", "max_weight", "--heads")
     assert shown.exit_code == 0 and shown.stdout.count("L0H1") == 2
+    page = Path(words[3]).parent / "page.html"
+    assert invoke("sweep", "table", words[3], "--html", str(page)).exit_code == 0
+    assert invoke(*words, "--html", str(page)).exit_code == 0 and "less the first cell" in page.read_text("utf-8")
     document = json.loads(invoke("sweep", "table", words[3], "--json", "-").stdout)
     assert [run["state"] for run in document["runs"]] == ["finished"] * 4
     assert json.loads(invoke(*words, "--json", "-").stdout) == document

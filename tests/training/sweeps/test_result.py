@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from heedful.errors import UsageError
+from heedful.reporting.pages.html import page_html
 from heedful.training.sweeps.folder import SweepFolder
 from heedful.training.sweeps.plan import SweepPlan
 from heedful.training.sweeps.plan_file import read_plan
@@ -133,6 +134,24 @@ def test_the_page_fits_and_says_what_else_there_is(tmp_path: Path) -> None:
     document = json.loads(json.dumps(result.document(), allow_nan=False))
     assert document["schema"] == "heedful.sweep/1" and len(document["runs"]) == 6
     assert len(document["intervals"]) == len(result.intervals)
+
+
+def test_the_html_page_has_a_table_a_measure_and_the_terminals_numbers(tmp_path: Path) -> None:
+    _, folder = swept(tmp_path)
+    result = read_sweep(folder)
+    page = result.page()
+    assert page.subject.startswith("random_attention: 6 of 6 runs finished, 3 seeds")
+    loss, focus = page.parts
+    assert loss.title == "held_out_loss (nat/token)" and loss.header[-2:] == ("mean, 95 %", "less the first cell")
+    assert [one[:2] for one in loss.rows] == [("2", "8"), ("4", "8")] and loss.rows[0][-1] == "-"
+    assert loss.rows[1][-2] in "\n".join(result.lines()) and loss.rows[1][-1] in "\n".join(result.lines())
+    assert focus.title.endswith("mean over heads") and len(focus.rows) == 2
+    each = result.page(measures=["concentration"], heads=True).parts[0]
+    assert len(each.rows) == 4 and "head" in each.header
+    text = page_html(page)
+    assert "held_out_loss (nat/token)" in text and "<script" not in text
+    with pytest.raises(UsageError, match="--measure nothing: not measured"):
+        result.page(measures=["nothing"])
 
 
 def test_files_hold_the_same_and_formulas_are_text(tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ Json = Annotated[
         help="Also write plan, runs and intervals as JSON; - writes them alone to standard output.",
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="PATH", help="Also write the results as one self-contained page for a browser."),
+]
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP", help="Folder that --out named.", show_default=False)]
 Measure = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A measure to show, one or more.")]
 Heads = Annotated[bool, typer.Option("--heads", help="Show each head instead of the mean over heads.")]
@@ -79,6 +83,7 @@ def run(
     processes: Processes = None,
     threads: Threads = 1,
     json: Json = None,
+    html: Html = None,
     debug: options.Debug = False,
 ) -> int:
     """Run a plan; the parameters are the options of the same name.
@@ -100,12 +105,12 @@ def run(
     wanted = None if only is None else planned.run_named(only)
     if plan.absolute() != folder.kept(planned).absolute() and (message := folder.adopt(planned)):
         typer.echo(visible(message), err=True)
-    Forms(json=json).check()
+    Forms(json=json, html=html).check()
     if list_commands:
         return _list(planned, folder, threads)
     if wanted is not None:
         return _one(planned, wanted, folder, threads)
-    return _all(planned, folder, share, json)
+    return _all(planned, folder, share, Forms(json=json, html=html))
 
 
 @guarded
@@ -114,6 +119,7 @@ def table(
     measure: Measure = None,
     heads: Heads = False,
     json: Json = None,
+    html: Html = None,
     debug: options.Debug = False,
 ) -> int:
     """Show the results of a sweep so far and write its tables; the parameters are the options of the same name.
@@ -124,9 +130,9 @@ def table(
     from heedful.training.sweeps.folder import SweepFolder
     from heedful.training.sweeps.result import read_sweep
 
-    Forms(json=json).check()
+    Forms(json=json, html=html).check()
     result = read_sweep(SweepFolder(sweep))
-    _deliver(result, sweep, json, measures=measure or [], heads=heads)
+    _deliver(result, sweep, Forms(json=json, html=html), measures=measure or [], heads=heads)
     return 0
 
 
@@ -153,7 +159,7 @@ def _one(plan: SweepPlan, wanted: Any, folder: SweepFolder, threads: int) -> int
     return 0
 
 
-def _all(plan: SweepPlan, folder: SweepFolder, share: Any, json: Path | None) -> int:
+def _all(plan: SweepPlan, folder: SweepFolder, share: Any, forms: Forms) -> int:
     from heedful.training.sweeps.parallel import run_sweep
     from heedful.training.sweeps.result import read_sweep
 
@@ -171,17 +177,21 @@ def _all(plan: SweepPlan, folder: SweepFolder, share: Any, json: Path | None) ->
         stopped.args = (f"after {done} of {len(plan.runs)} runs: run the same command again to continue",)
         raise
     result = read_sweep(folder, plan)
-    _deliver(result, folder.path, json)
+    _deliver(result, folder.path, forms)
     return FAILED if result.failed else 0
 
 
-def _deliver(result: Result, folder: Path, json: Path | None, **options: Any) -> None:
+def _deliver(result: Result, folder: Path, forms: Forms, **options: Any) -> None:
     from heedful.reporting.json_values import document_text
+    from heedful.reporting.pages.html import page_html
 
     lines = result.lines(**options)
     written = result.save(folder)
-    written += Forms(json=json).write(json=lambda: document_text(result.document()))
-    if json == STANDARD_OUTPUT:
+    written += forms.write(
+        json=lambda: document_text(result.document()),
+        html=lambda: page_html(result.page(**options)),
+    )
+    if forms.json == STANDARD_OUTPUT:
         sys.stdout.write(document_text(result.document()))
     else:
         encoding = sys.stdout.encoding or "ascii"

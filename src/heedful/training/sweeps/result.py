@@ -16,6 +16,7 @@ import polars
 from heedful.errors import UsageError
 from heedful.loading.wording import escaped, listed
 from heedful.reporting.escape import visible
+from heedful.reporting.pages.part import Page, PagePart
 from heedful.training.sweeps.folder import Standing, State, SweepFolder
 from heedful.training.sweeps.plan import SweepPlan, shown
 from heedful.training.sweeps.table import (
@@ -66,16 +67,45 @@ class Result:
         Raises:
             UsageError: A measure was not measured.
         """
-        known = set(self.intervals["measure"])
-        for name in measures:
-            if name not in known:
-                message = listed(known, 30) or "nothing yet"
-                raise UsageError(f"--measure {escaped(name, 60)}: not measured here (measured: {message})")
+        self._known(measures)
         waiting = [(s.run.title, str(s.state), s.detail) for s in self.standings if s.state is not State.FINISHED]
         lines = page_lines(self.plan, self.intervals, waiting, measures=measures, heads=heads)
         if len(self.documents) and (not measures or "held_out_loss" in measures):
             lines += ["", *document_lines(self.plan, self.documents)]
         return lines + self.notes
+
+    def _known(self, measures: Sequence[str]) -> None:
+        known = set(self.intervals["measure"])
+        for name in measures:
+            if name not in known:
+                message = listed(known, 30) or "nothing yet"
+                raise UsageError(f"--measure {escaped(name, 60)}: not measured here (measured: {message})")
+
+    def page(self, *, measures: Sequence[str] = (), heads: bool = False) -> Page:
+        """Return the results as a page: a table a measure, a row a cell.
+
+        Args:
+            measures: Measures to show; none for the usual ones.
+            heads: Whether to show each head.
+
+        Raises:
+            UsageError: A measure was not measured.
+        """
+        self._known(measures)
+        wanted = shown_measures(self.intervals, measures)
+        parts = [_measure_part(self.plan, self.intervals, name, heads) for name in wanted]
+        if len(self.documents) and (not measures or "held_out_loss" in measures):
+            title = "Held-out loss over documents, for these seeds"
+            parts.append(_part(title, DOCUMENTS_TEXT, _cells(self.plan, self.documents.to_dicts()), self.documents))
+        waiting = [s for s in self.standings if s.state is not State.FINISHED]
+        if waiting:
+            rows = [(one.run.title, str(one.state), one.detail or "-") for one in waiting]
+            parts.append(PagePart(title="Not finished", header=("run", "state", "reason"), rows=rows, text=""))
+        fixed = ", ".join(f"{name}={shown(value)}" for name, value in self.plan.fixed.items())
+        done = len(self.plan.runs) - len(waiting)
+        subject = f"{self.plan.recipe}: {done} of {len(self.plan.runs)} runs finished, {_count(self.plan.seeds)}"
+        notes = [PagePart(title="Note", text=note) for note in self.notes]
+        return Page(title="Sweep", subject=subject + (f"; fixed: {fixed}" if fixed else ""), parts=[*parts, *notes])
 
     def document(self) -> dict[str, Any]:
         """Return everything except the tidy table as a JSON-compatible dict."""
@@ -138,6 +168,12 @@ SHOWN = (
 )
 """Measures of a page where none are asked for."""
 
+SEEDS_TEXT = (
+    "Mean over seeds with its 95 % interval; the difference is from the first cell, paired by seed. Intervals are one "
+    "by one, not adjusted for their number."
+)
+DOCUMENTS_TEXT = "Mean over held-out documents; the difference is from the first cell, paired by document and seed."
+
 
 def page_lines(
     plan: SweepPlan,
@@ -165,7 +201,7 @@ def page_lines(
     if plan.fixed:
         lines += _folded("fixed: " + ", ".join(f"{name}={shown(value)}" for name, value in plan.fixed.items()))
     known = list(dict.fromkeys(intervals["measure"]))
-    wanted = list(measures) or [name for name in SHOWN if name in known] or known
+    wanted = shown_measures(intervals, measures)
     if len(intervals):
         against = "; after |: difference from the first line, paired by seed" if cells > 1 else ""
         lines += _folded(f"Mean over seeds, 95 % interval{against}.")
@@ -178,6 +214,28 @@ def page_lines(
         for title, state, why in unfinished:
             lines += _folded(f"{state}: {title}" + (f": {why}" if why else ""), "  ")
     return lines
+
+
+def shown_measures(intervals: polars.DataFrame, measures: Sequence[str]) -> list[str]:
+    """Return the measures to show: those asked for, else those of ``SHOWN`` that were measured, else all."""
+    known = list(dict.fromkeys(intervals["measure"]))
+    return list(measures) or [name for name in SHOWN if name in known] or known
+
+
+def _measure_part(plan: SweepPlan, intervals: polars.DataFrame, name: str, heads: bool) -> PagePart:
+    rows, columns, title = _measured(name, plan, intervals.filter(polars.col("measure") == name), heads)
+    return _part(title, SEEDS_TEXT, columns, rows)
+
+
+def _part(title: str, text: str, columns: dict[str, list[str]], rows: polars.DataFrame) -> PagePart:
+    found = []
+    for place, row in enumerate(rows.to_dicts()):
+        cell = [values[place] for values in columns.values()] or ["all runs"]
+        against = row["against_first"]
+        apart = "-" if against is None else _bounded(against, row["against_low"], row["against_high"], 3)
+        found.append((*cell, _bounded(row["mean"], row["low"], row["high"]), apart))
+    header = (*(columns or {"cell": []}), "mean, 95 %", "less the first cell")
+    return PagePart(title=title, header=header, rows=found, text=text)
 
 
 def document_lines(plan: SweepPlan, documents: polars.DataFrame) -> list[str]:
@@ -206,21 +264,28 @@ def _cells(plan: SweepPlan, rows: Sequence[dict[str, Any]]) -> dict[str, list[st
     return {axis: [visible(shown(row[axis_column(axis)])) for row in rows] for axis in plan.axes}
 
 
-def _block(name: str, plan: SweepPlan, rows: polars.DataFrame, heads: bool) -> list[str]:
+def _measured(
+    name: str, plan: SweepPlan, rows: polars.DataFrame, heads: bool
+) -> tuple[polars.DataFrame, dict[str, list[str]], str]:
+    """The rows of a measure that are shown, the words that name each, and a title."""
     by_head = rows.filter(polars.col("head").is_not_null())
     means = rows.filter(polars.col("label") == ALL_HEADS)
     if len(by_head):
         rows = by_head if heads else means
     unit = next((unit for unit in rows["unit"] if unit), "")
     note = "" if heads or not len(by_head) else ", mean over heads"
-    lines = [visible(f"{name}{f' ({unit})' if unit else ''}{note}")]
     found = rows.to_dicts()
     columns = _cells(plan, found)
     if heads and len(by_head):
         columns["head"] = [visible(_head_name(row)) for row in found]
-    heading, labels = _aligned(columns, len(found))
-    lines += [f"  {heading}"] if heading else []
-    for label, row in zip(labels, found, strict=True):
+    return rows, columns, visible(f"{name}{f' ({unit})' if unit else ''}{note}")
+
+
+def _block(name: str, plan: SweepPlan, rows: polars.DataFrame, heads: bool) -> list[str]:
+    rows, columns, title = _measured(name, plan, rows, heads)
+    heading, labels = _aligned(columns, len(rows))
+    lines = [title, *([f"  {heading}"] if heading else [])]
+    for label, row in zip(labels, rows.to_dicts(), strict=True):
         lines += _row(label, row)
     return lines
 
