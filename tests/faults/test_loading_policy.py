@@ -39,11 +39,16 @@ def test_every_torch_load_says_weights_only() -> None:
         assert said.get("weights_only") == "True", f"{path.name}, line {call.lineno}"
 
 
+OWN_PIPES = "heedful/ngrams/counting/workers.py"
+"""What it unpickles comes through a pipe from the process that started it, or that it started; never from a file."""
+
+
 def test_nothing_untrusted_is_run_or_unpacked() -> None:
     for path, (name, call) in ((source, found) for source in SOURCES for found in calls(source)):
         where = f"{path.name}, line {call.lineno}: {name}"
         said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        assert name not in FORBIDDEN_PICKLE | FORBIDDEN_WORDS, where
+        own = path.as_posix().endswith(OWN_PIPES) and name in ("pickle.load", "pickle.loads")
+        assert own or name not in FORBIDDEN_PICKLE | FORBIDDEN_WORDS, where
         assert name.rpartition(".")[2] not in FORBIDDEN_METHODS, where
         assert said.get("trust_remote_code") in (None, "False"), where
         assert name != "yaml.load" or said.get("Loader") in ("_PlainYaml", "yaml.SafeLoader"), where

@@ -246,8 +246,8 @@ JUDGING = (
     Mutant(
         "the past of a piece is too short for a skip",
         "ngrams/counting/counting.py",
-        "past = max(settings.n) + max(settings.skips)",
-        "past = max(settings.n)",
+        "wanted, max(settings.n) + max(settings.skips))",
+        "wanted, max(settings.n))",
         "tests/ngrams/counting/test_counting.py -m 'not slow'",
     ),
     Mutant(
