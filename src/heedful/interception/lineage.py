@@ -141,8 +141,10 @@ class Lineage:
         follow = self._followed
         given = tuple([follow(value, parents) if isinstance(value, FOLLOWED) else value for value in args])
         named = {key: follow(value, parents) for key, value in kwargs.items()} if kwargs else kwargs
-        shape, product = tuple(result.shape), facts.product
-        content, weight = product, bool(parents) and not product
+        shape = tuple(result.shape)
+        if facts.product and not facts.terms:  # new content, whatever it is made of
+            return Node(facts.name, given, named, tuple(parents), shape, 0, True)
+        content, weight = facts.product, bool(parents) and not facts.product
         softmax: Any = None
         data: Node | None = None
         for parent in parents:
@@ -155,9 +157,9 @@ class Lineage:
         if facts.maps and data is not None and data.shape == shape and data.softmax is None:
             return data  # the same positions and features with other values
         node = Node(facts.name, given, named, tuple(parents), shape, 0, content and not facts.empty, weight)
-        if not product:
+        if not facts.product:
             node.softmax = softmax
-        if facts.terms:
+        if facts.terms and not (facts.sum and all([parent.content for parent in parents])):
             node.held = _held(args, kwargs, node)
         return node
 
@@ -340,6 +342,7 @@ class NameFacts(NamedTuple):
         form: Whether it is among ``FORMS``.
         of_one: Whether it is any of these but a product, so that one tensor tells all where it is the only one.
         terms: Whether its operands may be masks and biases that are to be held.
+        sum: Whether it is a sum, of which content is never held.
         alone: Whether its other argument gives a form and no values.
         empty: Whether its result has nothing of its arguments' content.
     """
@@ -351,6 +354,7 @@ class NameFacts(NamedTuple):
     form: bool
     of_one: bool
     terms: bool
+    sum: bool
     alone: bool
     empty: bool
 
@@ -367,6 +371,7 @@ def facts_of(called: str) -> NameFacts:
         form=name in FORMS,
         of_one=name in MAPS or name in SCALED or name in FORMS,
         terms=name in SUMS or name in FILLS,
+        sum=name in SUMS,
         alone=name.endswith("_as"),
         empty=name.endswith("_like") or name.startswith("new_"),
     )

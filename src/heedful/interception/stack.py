@@ -98,6 +98,7 @@ class ModuleStack:
         leaving: Called with each frame whose forward ends, while it is still on the stack, and its output (None after
             an error); what it returns takes the output's place, unless it is None.
         ended: Called when an outermost forward has ended.
+        adapted: How many of the running modules an adapter reads.
     """
 
     model: nn.Module
@@ -109,6 +110,7 @@ class ModuleStack:
     leaving: Callable[[Frame, Any], Any] = lambda frame, output: None
     ended: Callable[[], Any] = lambda: None
     frames: list[Frame] = field(default_factory=list)
+    adapted: int = 0
     _handles: list[Any] = field(default_factory=list)
     _runs: Counter[str] = field(default_factory=Counter)
     _convolving: dict[int, bool] = field(default_factory=dict)
@@ -133,7 +135,7 @@ class ModuleStack:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self.frames.clear()
+        self._cut(0)
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start tracking in the middle of a forward, because hooks added now run only from the next forward on."""
@@ -157,7 +159,7 @@ class ModuleStack:
             # A module that is on the stack already was left by an interrupt, whose frames nobody took off.
             for place, frame in enumerate(self.frames):
                 if frame.module is module:
-                    del self.frames[place:]
+                    self._cut(place)
                     break
             if not self.frames:
                 self._runs.clear()
@@ -170,6 +172,7 @@ class ModuleStack:
             found, entering = handed(module, args, kwargs), _entering(module, args, kwargs)
             entered = _entered(module, entering, args, kwargs)
             reader = reader_of(module)
+            self.adapted += reader is not None
             self.frames.append(
                 Frame(path, module, entering, found, self._begun, entered=entered, given=(args, kwargs), reader=reader)
             )
@@ -185,13 +188,18 @@ class ModuleStack:
                 try:
                     other = self.leaving(frame, output if ends else None)
                 finally:
-                    del self.frames[-1]
+                    self._cut(-1)
                 self._note(frame, output if ends else None)
                 if ends:
                     break
             if not self.frames:
                 self.ended()
         return other
+
+    def _cut(self, place: int) -> None:
+        """Take the frames from a place on off the stack."""
+        self.adapted -= sum(frame.reader is not None for frame in self.frames[place:])
+        del self.frames[place:]
 
     def _note(self, frame: Frame, output: Any) -> None:
         name, attribute = type(frame.module).__name__, frame.path.rsplit(".", 1)[-1]

@@ -29,6 +29,7 @@ from heedful.interception.streams import follows, is_cross, of_one_text
 from heedful.interception.weights import OverFeatures
 
 _interpreters, _tracing = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
+_exporting = torch.compiler.is_exporting
 
 TRANSFORMED = "torch.func.vmap"
 TRACED = "torch.jit.trace"
@@ -64,9 +65,10 @@ class Interceptor:
 
     def concerns(self, module: nn.Module | None) -> bool:
         """Return whether a module belongs to the intercepted model; None stands for the module that is running."""
-        if self.closed or self._busy or not self.stack.frames or self.stack.elsewhere():
+        stack = self.stack
+        if self.closed or self._busy or not stack.frames or stack.elsewhere():
             return False
-        if any(frame.reader is not None for frame in self.stack.frames):
+        if stack.adapted:
             return False  # an adapter reads the attention of this module from its output
         if _interpreters() is not None and _is_vmapped():
             self.notes.setdefault(
@@ -78,12 +80,12 @@ class Interceptor:
                 TRACED, "what ran while torch.jit.trace recorded was not measured; run the model itself"
             )
             return False
-        if torch.compiler.is_exporting():
+        if _exporting():
             self.notes.setdefault(
                 EXPORTED, "what ran while torch.export read it was not measured; run the model itself"
             )
             return False
-        return module is None or id(module) in self.stack.paths
+        return module is None or id(module) in stack.paths
 
     @contextmanager
     def inside(self) -> Iterator[None]:
