@@ -130,7 +130,8 @@ def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
     """Return rank p-values against null models, raw and adjusted over all heads, each ``(head,)``.
 
     Raw p pools the heads of a layer. The adjusted p is Holm's over those where R allows it to reach the significance
-    level (a matter of R and the number of heads alone), else that of the largest standardised head of each model.
+    level (a matter of R and the number of heads alone), else that of the largest standardised head of each model,
+    or the raw p where pooling makes that the larger.
 
     Args:
         study: The study.
@@ -144,7 +145,7 @@ def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
         start += layer.heads
     if enough_for_holm(study, len(null)):
         return raw, np.asarray(holm(raw))
-    return raw, np.asarray(max_rank_p(tested, null), dtype=float)
+    return raw, np.maximum(raw, np.asarray(max_rank_p(tested, null), dtype=float))
 
 
 def content_null(study: Study, statistic: str) -> NullComparison:
