@@ -47,10 +47,10 @@ def test_holm_is_used_where_the_null_models_are_enough_for_one_head(
 
 
 def test_an_adjusted_p_is_never_below_the_raw_one() -> None:
-    """One head that strays far in the null makes the pooled rank of its neighbour large and its standardised one small."""
+    """One head that strays far in the null: the pooled rank of its neighbour is large, the standardised one small."""
     null = np.stack([np.linspace(-9.0, 9.0, 19), np.linspace(-0.1, 0.1, 19)], axis=1)
     raw, adjusted = null_p(stub_study((2,)), np.array([-9.5, 0.2]), null)
-    assert raw[1] > 0.4 > max_rank_p(np.array([-9.5, 0.2]), null)[1]
+    assert raw[1] > 0.2 > max_rank_p(np.array([-9.5, 0.2]), null)[1]
     assert adjusted[1] == raw[1]
 
 

@@ -159,7 +159,7 @@ class Lineage:
         node = Node(facts.name, given, named, tuple(parents), shape, 0, content and not facts.empty, weight)
         if not facts.product:
             node.softmax = softmax
-        if facts.terms and not (facts.sum and all([parent.content for parent in parents])):
+        if facts.terms and not (facts.sum and all(parent.content for parent in parents)):
             node.held = _held(args, kwargs, node)
         return node
 
