@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from heedful.inference.correlation import spearman_over_units
+from heedful.inference.correlation import spearman_of_units, spearman_over_units
 
 NAN = np.nan
 
@@ -18,8 +19,6 @@ def test_a_monotone_relation_is_one_or_minus_one():
 
 
 def test_the_estimate_is_scipys_correlation_of_the_means():
-    from scipy.stats import spearmanr
-
     random = np.random.default_rng(1)
     x, y = random.integers(4, size=(6, 15)).astype(float), random.normal(size=(6, 15))
     expected = spearmanr(x.mean(axis=0), y.mean(axis=0)).statistic
@@ -28,8 +27,6 @@ def test_the_estimate_is_scipys_correlation_of_the_means():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_interval_agrees_with_a_loop(sign):
-    from scipy.stats import spearmanr
-
     means = np.random.default_rng(2).normal(size=(2, 12))
     x, y = noisy(means[0], 30, 0.8, 3), sign * noisy(means[0] + means[1], 30, 0.8, 4)
     draws = np.random.default_rng(5).integers(30, size=(199, 30))
@@ -109,8 +106,6 @@ def test_wrong_rates(wrong):
     ("items", "relation", "noise"), [(12, 0.0, 2.0), (12, 0.6, 2.0), (48, 0.6, 2.0), (48, 0.9, 1.0)]
 )
 def test_coverage_of_the_correlation_of_true_means(items, relation, noise):
-    from scipy.stats import spearmanr
-
     random, given, covered = np.random.default_rng(8), 0, 0
     for seed in range(400):
         a = random.normal(size=items)
@@ -121,3 +116,45 @@ def test_coverage_of_the_correlation_of_true_means(items, relation, noise):
         covered += found.low - 1e-9 <= spearmanr(a, b).statistic <= found.high + 1e-9
     assert given >= 300
     assert covered / given >= 0.92
+
+
+def test_over_units_it_is_the_mean_of_what_scipy_gives_each_item():
+    random = np.random.default_rng(3)
+    x, y = random.standard_normal((2, 20, 5))
+    y[:, 0] += x[:, 0]
+    y[4, 2] = np.nan  # the unit is left out for all
+    found = spearman_of_units(x, y, seed=1)
+    kept = np.arange(20) != 4
+    expected = [spearmanr(x[kept, k], y[kept, k]).statistic for k in range(5)]
+    np.testing.assert_allclose(found.each, expected)
+    assert found.interval.estimate == pytest.approx(np.mean(expected)) and found.interval.units == 19
+    assert found.each_adjusted[0] < 0.05 < found.each_adjusted[1:].min()
+
+
+def test_over_units_nothing_is_said_of_what_does_not_vary():
+    x = np.arange(12.0)[:, None]
+    constant = spearman_of_units(x, np.ones_like(x), seed=0)
+    assert np.isnan([constant.p, constant.interval.low, constant.each[0], constant.each_adjusted[0]]).all()
+    assert np.isnan(spearman_of_units(x[:2], x[:2], seed=0).p)
+    both = spearman_of_units(np.repeat(x, 2, axis=1), np.concatenate([x, np.ones_like(x)], axis=1), seed=0)
+    assert both.interval.estimate == 1.0 and np.isnan(both.each[1])
+    with pytest.raises(ValueError, match="of one shape"):
+        spearman_of_units(x, x[:5], seed=0)
+
+
+@pytest.mark.slow
+def test_over_units_size_and_coverage_hold():
+    """300 studies each of 24 documents and 6 dependent heads: p at most .05 by chance, and the true mean inside."""
+    random = np.random.default_rng(5)
+    small = covered = 0
+    truth = 6 / np.pi * np.arcsin(0.5 * 0.6)  # Spearman's of a normal pair of correlation .6
+    for trial in range(300):
+        x = random.standard_normal((24, 1))
+        shared, own = random.standard_normal((24, 1)), random.standard_normal((24, 6))
+        noise = np.sqrt(0.5) * (shared + own)
+        small += spearman_of_units(np.repeat(x, 6, axis=1), noise, resamples=199, seed=trial).p <= 0.05
+        y = 0.6 * x + 0.8 * noise
+        interval = spearman_of_units(np.repeat(x, 6, axis=1), y, resamples=199, seed=trial).interval
+        covered += interval.low <= truth <= interval.high
+    assert small <= 27  # binomial(300, .05) above 27: .1 %
+    assert covered >= 270

@@ -1,6 +1,8 @@
-"""Rank correlation between two properties of heads or layers, with an interval by bootstrap over documents."""
+"""Rank correlation between two properties: over heads or layers, or over documents, which a bootstrap resamples."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,6 +11,7 @@ from heedful.inference.interval import Interval
 from heedful.inference.units import Array, as_units, resample_counts
 
 SMALLEST_ITEMS = 8
+TIE = 1e-9  # correlations nearer than this are equal up to rounding
 # Below this the noise of the unit means pulls the correlation towards zero further than the interval can follow.
 SMALLEST_RELIABILITY = 0.85
 
@@ -61,10 +64,101 @@ def spearman_over_units(
     if enough and min(_reliability(first), _reliability(second)) >= SMALLEST_RELIABILITY:
         blocks = resample_counts(len(first), resamples, seed)
         drawn = np.concatenate([_spearman(_resampled_means(c, first), _resampled_means(c, second)) for c in blocks])
-        below, above = np.nanquantile(drawn, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
-        low = max(-1.0, min(below, 2.0 * estimate - above))
-        high = min(1.0, max(above, 2.0 * estimate - below))
+        low, high = _hull(estimate, drawn, level)
     return Interval(estimate, float(low), float(high), len(first), level)
+
+
+@dataclass(frozen=True)
+class UnitCorrelation:
+    """Rank correlation over units between two properties of several items.
+
+    Attributes:
+        interval: Mean of the items' correlations, with bounds by bootstrap over units.
+        p: Share of random pairings of units whose mean correlation is as far from 0.
+        each: Correlation of each item, ``(item,)``; NaN where a property is the same for all units.
+        each_adjusted: p of each, adjusted for all items by the largest correlation of a pairing.
+    """
+
+    interval: Interval
+    p: float
+    each: Array
+    each_adjusted: Array
+
+
+def spearman_of_units(
+    x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int
+) -> UnitCorrelation:
+    r"""Return Spearman's rank correlation over units (documents) between two properties, averaged over items (heads).
+
+    .. math:: \rho = \frac1H \sum_h \operatorname{corr}_g(\operatorname{rank} x_{gh}, \operatorname{rank} y_{gh})
+
+    p pairs each unit's x with the y of a random other unit, the same for all items, so that any dependence between
+    items is kept. The interval is the hull of the percentile interval over resampled units and of its mirror image
+    about the estimate. Source: Spearman 1904, doi:10.2307/1412159; Westfall and Young 1993, single-step max-T; Phipson
+    and Smyth 2010, doi:10.2202/1544-6115.1585.
+
+    Reading: do documents with more of one thing show more of the other?
+    Pitfall: units that differ in a third property, such as length, correlate by it.
+
+    Args:
+        x: First property, ``(unit, item)``, any unit of measure; units with a NaN in any item are dropped.
+        y: Second property of the same units and items, ``(unit, item)``.
+        level: Nominal coverage.
+        resamples: Number of resamples of units, and of random pairings.
+        seed: Seed of both.
+
+    Returns:
+        Correlations and p-values; NaN with fewer than 3 units, or where a property is the same for all units.
+
+    Raises:
+        ValueError: The shapes differ or are not ``(unit, item)``, or the level lies outside (0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.arange(10.0)[:, None]
+        >>> spearman_of_units(x, x**2, seed=0).interval.estimate
+        1.0
+    """
+    first, second = as_units(x), as_units(y)
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(f"expected x and y (unit, item) of one shape, got {first.shape} and {second.shape}")
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ValueError(f"expected a level in (0, 1) and at least 1 resample, got {level} and {resamples}")
+    kept = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    first, second = first[kept], second[kept]
+    units, items = first.shape
+    each = _spearman(first.T, second.T) if units > 2 else np.full(items, np.nan)
+    known = np.isfinite(each)
+    nothing = np.full(items, np.nan)
+    if not known.any():
+        return UnitCorrelation(Interval(np.nan, np.nan, np.nan, units, level), np.nan, each, nothing)
+    first, second, estimate = first[:, known], second[:, known], float(each[known].mean())
+    random = np.random.default_rng(seed)
+    a, b = _standard_ranks(first), _standard_ranks(second)
+    paired = np.stack([(a[random.permutation(units)] * b).sum(axis=0) for _ in range(resamples)])
+    p = (1 + (np.abs(paired.mean(axis=1)) >= abs(estimate) - TIE).sum()) / (resamples + 1)
+    largest = np.abs(paired).max(axis=1)
+    nothing[known] = [(1 + (largest >= abs(one) - TIE).sum()) / (resamples + 1) for one in each[known]]
+    draws = random.integers(units, size=(resamples, units))
+    with np.errstate(invalid="ignore"):
+        drawn = np.array([np.nanmean(_spearman(first[draw].T, second[draw].T)) for draw in draws])
+    return UnitCorrelation(Interval(estimate, *_hull(estimate, drawn, level), units, level), float(p), each, nothing)
+
+
+def _hull(estimate: float, drawn: Array, level: float) -> tuple[float, float]:
+    """The least interval around the percentile interval of resampled correlations and its mirror image."""
+    below, above = np.nanquantile(drawn, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
+    low = max(-1.0, min(below, 2.0 * estimate - above))
+    high = min(1.0, max(above, 2.0 * estimate - below))
+    return float(low), float(high)
+
+
+def _standard_ranks(values: Array) -> Array:
+    """Average ranks over units of each item, centred and of length 1."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=0) - (len(values) + 1) / 2.0
+    return np.asarray(ranks / np.sqrt((ranks**2).sum(axis=0)))
 
 
 def _paired(x: Array, y: Array) -> tuple[Array, Array]:

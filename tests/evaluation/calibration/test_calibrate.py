@@ -15,7 +15,7 @@ from heedful.evaluation.calibration.calibrate import (
     calibrate,
     experiments_of,
 )
-from heedful.evaluation.calibration.faults import FAULTS, correlation_rates, fault_rates, seed_answers
+from heedful.evaluation.calibration.faults import FAULTS, correlation_rates, document_rates, fault_rates, seed_answers
 from heedful.evaluation.calibration.fresh import ARCHITECTURES, fresh_rates, tiny_model
 from heedful.evaluation.calibration.losses import ablation_rates, loss_rates, sequential_rates
 from heedful.evaluation.calibration.planted_study import IID, World, planted_call, zipf_ids
@@ -123,6 +123,13 @@ def test_looks_do_not_call_attention_unused_too_often_where_documents_are_skewed
 def test_correlation_of_unrelated_layers_is_seldom_claimed() -> None:
     (rate,) = list(correlation_rates(8, "clear layers", 20, 1))
     assert rate.trials == 20 and rate.kept()
+
+
+@pytest.mark.slow
+def test_correlation_of_unrelated_documents_is_seldom_claimed_and_a_clear_one_mostly() -> None:
+    none, clear = document_rates(1, 60, 1)
+    assert none.trials == clear.trials == 60
+    assert none.kept() and clear.kept() and clear.count > 48
 
 
 def test_the_older_guide_sees_local_bias_in_structureless_attention() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tests.evaluation.checks.pattern_models import PatternModel, SpreadModel, judged, nothing, own_token, study_of
 from tests.evaluation.checks.planted import random_ids
 
 from heedful.evaluation.checks.diversity_tracks_concentration import diversity_tracks_concentration
+from heedful.evaluation.result import Finding
 from heedful.inference.verdict import Verdict
 
 RISING = [0.1 * k for k in range(1, 10)]
@@ -38,7 +40,9 @@ def test_layers_that_chance_would_order_as_well_are_not_settled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "layers", "verdict"), [(24, 7, Verdict.SKIP), (6, 9, Verdict.INSUFFICIENT)], ids=["layers", "documents"]
+    ("count", "layers", "verdict"),
+    [(6, 7, Verdict.INSUFFICIENT), (6, 9, Verdict.INSUFFICIENT)],
+    ids=["few layers", "documents"],
 )
 def test_too_little_to_judge(count: int, layers: int, verdict: Verdict) -> None:
     model = SpreadModel(RISING[:layers], MORE[:layers])
@@ -68,3 +72,27 @@ def test_a_layer_whose_input_was_not_seen_is_undefined_and_none_at_all_is_skippe
     assert [f.verdict for f in diversity_tracks_concentration(study)[1:]] == [Verdict.UNDEFINED, Verdict.INFO]
     study.observed.layers[1].values["entering_spread"][:] = float("nan")
     assert [f.verdict for f in diversity_tracks_concentration(study)] == [Verdict.SKIP]
+
+
+def with_documents(spread: np.ndarray, focus: np.ndarray) -> list[Finding]:
+    """Findings of a model of one layer whose documents have the spread, and whose heads the concentration."""
+    study = study_of(PatternModel(nothing), random_ids(len(spread), 32))
+    values = study.observed.layers[0].values
+    values["entering_spread"], values["concentration"] = spread, focus
+    return diversity_tracks_concentration(study)
+
+
+def test_one_layer_is_answered_over_documents() -> None:
+    """Heads that follow the input's diversity are counted; one that does not is left out of the count."""
+    random = np.random.default_rng(0)
+    spread = random.uniform(0.2, 0.8, 32)
+    following = spread[:, None] + 0.1 * random.standard_normal((32, 3))
+    other = random.uniform(0.0, 1.0, (32, 1))
+    overall = with_documents(spread, np.concatenate([following, other], axis=1))[0]
+    assert overall.verdict is Verdict.PASS and overall.n == 32
+    assert overall.null == "0: documents paired at random"
+    assert "3 of 4 heads show a correlation by themselves" in overall.reason
+    assert with_documents(spread, 1 - following)[0].verdict is Verdict.ABSENT
+    assert with_documents(spread, other)[0].verdict is Verdict.WARN
+    flat = with_documents(spread, np.full((32, 2), 0.5))[0]
+    assert flat.verdict is Verdict.INSUFFICIENT and "do not differ" in flat.reason

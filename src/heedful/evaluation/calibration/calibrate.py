@@ -18,7 +18,16 @@ import numpy as np
 
 from heedful.errors import UsageError
 from heedful.evaluation.calibration.faults import CLAIM as CORRELATION
-from heedful.evaluation.calibration.faults import FAULTS, LAYERS, NOISE, correlation_rates, fault_rates, seed_answers
+from heedful.evaluation.calibration.faults import (
+    FAULTS,
+    FEW_LAYERS,
+    LAYERS,
+    NOISE,
+    correlation_rates,
+    document_rates,
+    fault_rates,
+    seed_answers,
+)
 from heedful.evaluation.calibration.fresh import ARCHITECTURES, EXACT, LEARNED, fresh_rates
 from heedful.evaluation.calibration.intervals import AT_MARGIN, LABELLED, interval_rates
 from heedful.evaluation.calibration.losses import CLAIM_OF, SKEW, ablation_rates, loss_rates, noise_of, sequential_rates
@@ -208,6 +217,8 @@ def _jobs(plan: CalibrationPlan) -> Iterator[Job]:
         for layers in LAYERS:
             for noise in NOISE:
                 yield f"{layers} {noise}", partial(correlation_rates, layers, noise, 24 * repetitions, seed + layers)
+        for layers in FEW_LAYERS:
+            yield f"documents, {layers} layers", partial(document_rates, layers, 24 * repetitions, seed + layers)
     for length in plan.lengths:
         few = max(1, round(plan.repetitions * min(1.0, FULL_LENGTH / length)) // 3)
         fresh = plan.fresh(length)
@@ -295,7 +306,7 @@ def experiments_of(claim: str) -> list[str]:
     behind = {
         "planted attention, margin at the truth": {one.claim for one in AT_MARGIN} | {LABELLED},
         "paired losses of known mean": set(CLAIM_OF.values()),
-        "layers of known correlation": {CORRELATION},
+        "layers and documents of known correlation": {CORRELATION},
         "fresh models": {*EXACT, *LEARNED},
         "planted faults": set(FAULTS),
     }

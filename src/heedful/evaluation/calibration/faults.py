@@ -1,6 +1,6 @@
 """Plant faults in random models and test whether each exact check detects its fault.
 
-Calibrate claim T8 (diversity tracks concentration over layers) on unrelated and on correlated layers.
+Calibrate claim T8 (diversity tracks concentration) on unrelated and on correlated layers, and documents.
 
 Judge attention by the rules of an older validation guide, whose thresholds depend on the sequence length.
 
@@ -23,7 +23,7 @@ from heedful.attention.call import AttentionCall
 from heedful.attention.engines.points import block_at
 from heedful.evaluation.calibration.fresh import Architecture, tiny_model
 from heedful.evaluation.calibration.planted_study import sequences_of, zipf_ids
-from heedful.evaluation.calibration.rate import AT_LEAST, Rate
+from heedful.evaluation.calibration.rate import AT_LEAST, AT_MOST, Rate
 from heedful.evaluation.evidence import Evidence, LayerEvidence
 from heedful.evaluation.registry import CHECKS
 from heedful.evaluation.running import evaluating
@@ -139,7 +139,7 @@ def _kernel(model: Any, kernel: Kernel) -> Iterator[None]:
 
 
 CLAIM = "diversity_tracks_concentration"
-DOCUMENTS, LAYERS = 32, (8, 12, 24, 48)
+DOCUMENTS, LAYERS, FEW_LAYERS, FEW_HEADS = 32, (8, 12, 24, 48), (1, 4), 6
 NOISE = {"clear layers": 0.5, "noisy layers": 1.8}
 """Spread of documents about a layer's mean, in units of the spread between layers."""
 
@@ -182,6 +182,42 @@ def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterat
             )
 
 
+def document_rates(layers: int, trials: int, seed: int) -> Iterator[Rate]:
+    """Simulate how often claim T8 passes over documents, which it asks in models of few layers.
+
+    Args:
+        layers: Number of layers, each of six heads whose concentrations go together.
+        trials: Studies.
+        seed: Seed.
+    """
+    random = np.random.default_rng(seed)
+    world = f"{DOCUMENTS} documents, {layers} layer{'s' if layers > 1 else ''}"
+    for strength, event, nominal, promise in (
+        (0.0, "any direction where there is none", 0.05, AT_MOST),
+        (0.7, "PASS where documents go together", 0.8, AT_LEAST),
+    ):
+        count = 0
+        for _ in range(trials):
+            entered = random.standard_normal((DOCUMENTS, layers))
+            shared, own = (
+                random.standard_normal((DOCUMENTS, layers, 1)),
+                random.standard_normal((DOCUMENTS, layers, FEW_HEADS)),
+            )
+            answer = strength * entered[..., None] + np.sqrt((1 - strength**2) / 2) * (shared + own)
+            told = _told(np.exp(0.2 * entered), np.exp(0.5 * answer), random)
+            count += told is Verdict.PASS if strength else told in (Verdict.PASS, Verdict.ABSENT)
+        yield Rate(
+            claim=CLAIM,
+            event=event,
+            world=world,
+            count=count,
+            trials=trials,
+            nominal=nominal,
+            promise=promise,
+            effect=f"correlation {strength:g}" if strength else "",
+        )
+
+
 def _verdict(layers: int, noise: float, strength: float, random: np.random.Generator) -> Verdict:
     """The model's verdict; layer means of correlation ``strength``, documents share an effect over layers."""
     x = random.standard_normal(layers)
@@ -190,11 +226,21 @@ def _verdict(layers: int, noise: float, strength: float, random: np.random.Gener
     own = random.standard_normal((2, DOCUMENTS, layers))
     spread = np.exp(0.2 * (x + noise * (0.5 * shared[0] + own[0])))
     focus = np.exp(0.5 * (y + noise * (0.5 * shared[1] + own[1])))
+    return _told(spread, focus[..., None], random)
+
+
+def _told(spread: np.ndarray, focus: np.ndarray, random: np.random.Generator) -> Verdict:
+    """The verdict on ``(document, layer)`` spreads and ``(document, layer, head)`` concentrations."""
     found = [
         LayerEvidence(
-            f"layer {k}", nn.Identity(), k, 1, "", {"entering_spread": spread[:, k], "concentration": focus[:, k, None]}
+            f"layer {k}",
+            nn.Identity(),
+            k,
+            focus.shape[2],
+            "",
+            {"entering_spread": spread[:, k], "concentration": focus[:, k]},
         )
-        for k in range(layers)
+        for k in range(spread.shape[1])
     ]
     sequences = sequences_of(zipf_ids(DOCUMENTS, 2, torch.Generator().manual_seed(0)))
     study = Study(nn.Identity(), sequences, Settings(preset="quick", resamples=499, seed=int(random.integers(2**31))))

@@ -1,4 +1,4 @@
-"""Section 7: do layers whose inputs are more diverse have more concentrated attention?"""
+"""Section 7: is attention more concentrated where inputs are more diverse, over layers or, if few, over documents?"""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from heedful.evaluation.result import Finding
 from heedful.evaluation.settings import Settings
 from heedful.evaluation.study import Study
 from heedful.evaluation.unit_values import unit_values
-from heedful.inference.correlation import spearman_over_units
+from heedful.inference.correlation import spearman_of_units, spearman_over_units
+from heedful.inference.interval import Interval
 from heedful.inference.mean_interval import mean_interval
 from heedful.inference.units import mean_of
 from heedful.inference.verdict import Verdict
 
 SOURCE = (
     "Spearman over layers of representation spread against concentration, bootstrap over documents and random pairings "
-    "of layers; 8 layers or more"
+    "of layers; below 8 layers over documents, averaged over heads, with random pairings of documents"
 )
 FEWEST = 8
-"""Layers below which no correlation is judged."""
+"""Layers below which the correlation is over documents."""
 
+ATTEND = {
+    "layers": "layers with more diverse input attend",
+    "documents": "documents with more diverse input are attended",
+}
 SPREAD = 0.05
 """Mean pairwise cosine distance below which representations count as collapsed."""
 
@@ -29,14 +34,15 @@ SPREAD = 0.05
 @check(
     section=7,
     source=SOURCE,
-    definition=2,
+    definition=3,
     meaning="Uniform attention over tokens that look alike is expected; over different tokens the layer chose it.",
 )
 def diversity_tracks_concentration(study: Study) -> list[Finding]:
     """Over layers, attention is more concentrated where the incoming representations are more diverse.
 
-    One finding a layer says what entered and how concentrated the layer is: uniform attention over collapsed
-    representations is expected, over diverse ones it is a fact about the layer.
+    In a model of fewer than 8 layers, as of one: over documents, within each head. One finding a layer says what
+    entered and how concentrated the layer is: uniform attention over collapsed representations is expected, over
+    diverse ones it is a fact about the layer.
     """
     layers = study.observed.layers
     spread = np.stack([study.units(layer.values["entering_spread"]) for layer in layers], axis=1)
@@ -50,28 +56,68 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
                 source=SOURCE,
             )
         ]
-    interval = spearman_over_units(spread, focus, resamples=study.settings.resamples, seed=study.settings.seed)
-    low, high = float(interval.low), float(interval.high)
     known = int((np.isfinite(mean_of(spread, axis=0)) & np.isfinite(mean_of(focus, axis=0))).sum())
+    overall = _over_layers(study, spread, focus, known) if known >= FEWEST else _over_documents(study, spread)
+    return [overall, *(_layer(study, layer.layer, spread[:, k], focus[:, k]) for k, layer in enumerate(layers))]
+
+
+def _over_layers(study: Study, spread: Array, focus: Array, known: int) -> Finding:
+    """The correlation over layers, of ``(document, layer)`` means."""
+    interval = spearman_over_units(spread, focus, resamples=study.settings.resamples, seed=study.settings.seed)
     p = _by_chance(mean_of(spread, axis=0), mean_of(focus, axis=0), study.settings)
-    if known < FEWEST:
-        verdict, reason = Verdict.SKIP, f"{known} layers: a correlation over fewer than {FEWEST} says nothing"
-    elif interval.units < study.settings.least_units:
+    return _judged(
+        study,
+        interval,
+        p,
+        things="layers",
+        chance=f"{known} layers paired at random show as strong a correlation (p {p:.3g})",
+        undefined="the documents vary too little between layers for an interval",
+    )
+
+
+def _over_documents(study: Study, spread: Array) -> Finding:
+    """The correlation over documents within each head, averaged over heads; ``spread`` is ``(document, layer)``."""
+    layers = study.observed.layers
+    heads = [study.units(layer.values["concentration"]) for layer in layers]
+    focus = np.concatenate(heads, axis=1)
+    entered = np.repeat(spread, [one.shape[1] for one in heads], axis=1)
+    there = ~(np.isnan(entered).all(axis=0) | np.isnan(focus).all(axis=0))
+    found = spearman_of_units(
+        entered[:, there], focus[:, there], resamples=study.settings.resamples, seed=study.settings.seed
+    )
+    alone = int((found.each_adjusted <= study.settings.alpha).sum())
+    return _judged(
+        study,
+        found.interval,
+        found.p,
+        things="documents",
+        chance=f"documents paired at random show as strong a correlation (p {found.p:.3g})",
+        undefined="the documents do not differ in what enters, or in how it is attended",
+        more=f"; {alone} of {found.each.size} heads show a correlation by themselves",
+    )
+
+
+def _judged(
+    study: Study, interval: Interval, p: float, *, things: str, chance: str, undefined: str, more: str = ""
+) -> Finding:
+    """The finding of one correlation over layers or documents."""
+    low, high = float(interval.low), float(interval.high)
+    if interval.units < study.settings.least_units:
         verdict, reason = (
             Verdict.INSUFFICIENT,
             f"{interval.units} documents; at least {study.settings.least_units} are needed",
         )
     elif np.isnan(low):
-        verdict, reason = Verdict.INSUFFICIENT, "the documents vary too little between layers for an interval"
+        verdict, reason = Verdict.INSUFFICIENT, undefined
     elif low <= 0 <= high:
-        verdict, reason = Verdict.WARN, "no clear direction: the interval contains 0"
+        verdict, reason = Verdict.WARN, f"no clear direction over {things}: the interval contains 0{more}"
     elif not p <= study.settings.alpha:
-        verdict, reason = Verdict.WARN, f"{known} layers paired at random show as strong a correlation (p {p:.3g})"
+        verdict, reason = Verdict.WARN, chance + more
     elif low > 0:
-        verdict, reason = Verdict.PASS, "layers with more diverse input attend more sharply"
+        verdict, reason = Verdict.PASS, f"{ATTEND[things]} more sharply{more}"
     else:
-        verdict, reason = Verdict.ABSENT, "layers with more diverse input attend less sharply"
-    overall = Finding(
+        verdict, reason = Verdict.ABSENT, f"{ATTEND[things]} less sharply{more}"
+    return Finding(
         claim="diversity_tracks_concentration",
         verdict=verdict,
         reason=reason,
@@ -79,12 +125,11 @@ def diversity_tracks_concentration(study: Study) -> list[Finding]:
         interval=(low, high),
         unit="Spearman",
         n=int(interval.units),
-        null="0: layers paired at random",
+        null=f"0: {things} paired at random",
         p=None if np.isnan(p) else p,
         threshold=0.0,
         source=SOURCE,
     )
-    return [overall, *(_layer(study, layer.layer, spread[:, k], focus[:, k]) for k, layer in enumerate(layers))]
 
 
 def _by_chance(x: Array, y: Array, settings: Settings) -> float:
