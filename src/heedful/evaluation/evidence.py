@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from heedful.attention.call import AttentionCall
 from heedful.attention.engines.groups import Groups
 from heedful.attention.engines.moments import Extras, Moments
+from heedful.attention.engines.points import sharing_logits
 from heedful.attention.engines.tiled import tiled
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.distributed.sharded import whole_heads
@@ -198,6 +199,7 @@ def collect(
     tick: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
     run: Callable[[Batch], object] | None = None,
+    pools: Callable[[AttentionEvent, Batch], Tensor | None] = lambda event, batch: None,
 ) -> Evidence:
     """Run a model over batches, apply every probe to every attention call, and return the measurements.
 
@@ -210,6 +212,7 @@ def collect(
         tick: Called after each batch.
         ranks: Processes that divide the batches; the evidence is whole on each of them.
         run: Runs the model on a batch; None runs it with all of its outputs.
+        pools: Gives the pools of sequences whose weights are to be summed in a call, as in ``Extras``.
 
     Raises:
         CaptureError: The model made no attention call that heedful could meet.
@@ -233,12 +236,13 @@ def collect(
         marks = Groups(keys=torch.stack([batch.special, batch.punctuation], dim=-1)) if groups and same else None
         if event.path not in layers:
             layers[event.path] = _layer(event, len(layers))
-        probed = ProbedCall(event, output, batch, replace(wanted, groups=marks))
+        probed = ProbedCall(event, output, batch, replace(wanted, groups=marks, pools=pools(event, batch)))
         found: dict[str, Tensor] = {}
         with unwatched():
             probed = probed.within_format()
-            for probe in probes:
-                found |= probe(probed)
+            with sharing_logits(probed.event.call):
+                for probe in probes:
+                    found |= probe(probed)
         parts.setdefault(event.path, []).append((batch, {name: v.double().cpu() for name, v in found.items()}))
         return output
 

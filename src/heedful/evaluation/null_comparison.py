@@ -11,7 +11,7 @@ from heedful.evaluation.evidence import Array
 from heedful.evaluation.query_key_orientation import WORDS
 from heedful.evaluation.study import Study
 from heedful.inference.multiplicity import count_discoveries, holm
-from heedful.inference.signflip import max_rank_p, pooled_rank_p
+from heedful.inference.signflip import max_rank_p, pooled_rank_p, rank_p
 from heedful.inference.skewness import above_p
 from heedful.inference.verdict import Verdict
 
@@ -129,23 +129,23 @@ def enough_for_holm(study: Study, models: int) -> bool:
 def null_p(study: Study, tested: Array, null: Array) -> tuple[Array, Array]:
     """Return rank p-values against null models, raw and adjusted over all heads, each ``(head,)``.
 
-    Raw p pools the heads of a layer. The adjusted p is Holm's over those where R allows it to reach the significance
-    level (a matter of R and the number of heads alone), else that of the largest standardised head of each model,
-    or the raw p where pooling makes that the larger.
+    Where R allows Holm's adjustment to reach the significance level (a matter of R and the number of heads alone), raw
+    p pools the heads of a layer and Holm adjusts it. Else raw p ranks the head among its own values, and the adjusted
+    p its standardised value among the largest of each model: an adjusted p is never below the raw one.
 
     Args:
         study: The study.
         tested: ``(all heads,)``.
         null: ``(model, all heads)``.
     """
+    if not enough_for_holm(study, len(null)):
+        return np.asarray(rank_p(tested, null), dtype=float), np.asarray(max_rank_p(tested, null), dtype=float)
     raw, start = np.full(len(tested), math.nan), 0
     for layer in study.observed.layers:
         part = slice(start, start + layer.heads)
         raw[part] = pooled_rank_p(tested[part], null[:, part])
         start += layer.heads
-    if enough_for_holm(study, len(null)):
-        return raw, np.asarray(holm(raw))
-    return raw, np.maximum(raw, np.asarray(max_rank_p(tested, null), dtype=float))
+    return raw, np.asarray(holm(raw))
 
 
 def content_null(study: Study, statistic: str) -> NullComparison:

@@ -103,6 +103,19 @@ class PoolPlan:
     pool: PatternPool
     rows: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
 
+    def room(self, event: AttentionEvent) -> Tensor:
+        """Return the sums of a call, ``(pool, head, query, key)`` float32, made at its first time.
+
+        Raises:
+            ResourceLimit: They would not fit in memory.
+        """
+        call, sums = event.call, self.pool.sums
+        if event.path not in sums:
+            shape = (2, call.heads, call.n_queries, call.n_keys)
+            ensure_fits(8 * call.heads * call.n_queries * call.n_keys, "mean patterns", hint="lower --seq-len")
+            sums[event.path] = torch.zeros(shape, dtype=torch.float32, device=call.query.device)
+        return sums[event.path]
+
     def add(self, event: AttentionEvent, place: int, wanted: Tensor | None = None) -> None:
         """Add the attention weights of a call's sequences to the sums of one pool.
 
@@ -114,12 +127,7 @@ class PoolPlan:
         Raises:
             ResourceLimit: The sums would not fit in memory.
         """
-        call, sums = event.call, self.pool.sums
-        if event.path not in sums:
-            shape = (2, call.heads, call.n_queries, call.n_keys)
-            ensure_fits(8 * call.heads * call.n_queries * call.n_keys, "mean patterns", hint="lower --seq-len")
-            sums[event.path] = torch.zeros(shape, dtype=torch.float32, device=call.query.device)
-        own = sums[event.path]
+        call, own = event.call, self.room(event)
         every = wanted is None or bool(wanted.all())
         for begin in range(0, call.n_queries, ROWS):
             end = min(begin + ROWS, call.n_queries)

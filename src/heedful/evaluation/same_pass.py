@@ -20,6 +20,7 @@ from heedful.evaluation.evidence import Array, ProbedCall
 from heedful.evaluation.pattern_pool import PatternPool, PoolPlan
 from heedful.evaluation.query_key_orientation import Covariances, add_covariances
 from heedful.evaluation.running import run_model
+from heedful.interception.event import AttentionEvent
 from heedful.interception.uncompiled import module_at
 from heedful.interception.unrotated import Unrotated
 from heedful.loading.batch import Batch
@@ -215,14 +216,31 @@ class SamePass:
             self._add_weights(self.plan, probed)
         return {}
 
-    def _add_weights(self, plan: PoolPlan, probed: ProbedCall) -> None:
+    def pools(self, event: AttentionEvent, batch: Batch) -> Tensor | None:
+        """Return which sequences of a call belong to which pool, ``(pool, sequence)`` bool; None where none does."""
+        if self.plan is None or self.plan.pool.reason:
+            return None
+        found = torch.stack([torch.isin(batch.index, torch.tensor(rows)) for rows in self.plan.rows])
+        return found if bool(found.any()) and self._room(self.plan, event) else None
+
+    def _room(self, plan: PoolPlan, event: AttentionEvent) -> bool:
+        """Make room for the sums of a call; without it there is no pool."""
         try:
-            for place in plan.pool.measured:
-                wanted = torch.isin(probed.batch.index, torch.tensor(plan.rows[place]))
-                if bool(wanted.any()):
-                    plan.add(probed.event, place, wanted)
+            plan.room(event)
         except ResourceLimit as error:
             self.plan = PoolPlan(PatternPool(plan.pool.second, reason=f"a fixed pool does not fit: {error}"), plan.rows)
+            return False
+        return True
+
+    def _add_weights(self, plan: PoolPlan, probed: ProbedCall) -> None:
+        pools, pooled = probed.extras.pools, probed.moments.pooled
+        if pools is None or not self._room(plan, probed.event):
+            return
+        for place in plan.pool.measured:
+            if pooled is not None:
+                plan.room(probed.event)[place] += pooled[place]
+            elif bool(pools[place].any()):
+                plan.add(probed.event, place, pools[place])
 
     def norms(self, batches: int) -> dict[str, Array] | None:
         """Return the hidden-state norms of the first ``batches`` batches, ``(sequence, token)`` by path; None unless

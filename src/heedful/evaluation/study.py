@@ -141,17 +141,8 @@ class Study:
     @cached_property
     def observed(self) -> Evidence:
         """Measurements of the model on its text."""
-        probes = [
-            row_statistics,
-            growth,
-            distances,
-            token_groups,
-            representations,
-            integrity,
-            *PROBES.values(),
-            query_variation,
-            same_token(self.settings.seed),
-        ]
+        of_rows = (row_statistics, growth, distances, token_groups, representations, integrity)
+        probes = [*of_rows, *PROBES.values(), query_variation, same_token(self.settings.seed)]
         tick = self._ticker(len(self.ranks.run(self.batches)), "measuring attention")
         extras = Extras(distances=True, contrast=True)
         reader = TextReader(self.model, self.output_layer)
@@ -171,6 +162,7 @@ class Study:
                 tick=tick,
                 ranks=self.ranks,
                 run=run,
+                pools=beside.pools,
             )
         self._text = reader
         self.same_pass = beside if self.ranks.count == 1 else None

@@ -140,13 +140,16 @@ def spearman_of_units(
     largest = np.abs(paired).max(axis=1)
     nothing[known] = [(1 + (largest >= abs(one) - TIE).sum()) / (resamples + 1) for one in each[known]]
     draws = random.integers(units, size=(resamples, units))
-    with np.errstate(invalid="ignore"):
-        drawn = np.array([np.nanmean(_spearman(first[draw].T, second[draw].T)) for draw in draws])
+    every = np.stack([_spearman(first[draw].T, second[draw].T) for draw in draws])
+    drawn = every[np.isfinite(every).any(axis=1)]
+    drawn = np.nanmean(drawn, axis=1)
     return UnitCorrelation(Interval(estimate, *_hull(estimate, drawn, level), units, level), float(p), each, nothing)
 
 
 def _hull(estimate: float, drawn: Array, level: float) -> tuple[float, float]:
     """The least interval around the percentile interval of resampled correlations and its mirror image."""
+    if not len(drawn):
+        return float("nan"), float("nan")
     below, above = np.nanquantile(drawn, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
     low = max(-1.0, min(below, 2.0 * estimate - above))
     high = min(1.0, max(above, 2.0 * estimate - below))

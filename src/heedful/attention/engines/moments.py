@@ -20,12 +20,15 @@ class Extras:
         contrast: Whether to return ``log_contrast``.
         only: Names of the standing row moments that are wanted; an engine may leave out the others, and what keys
             received: NaN. None: all of them.
+        pools: ``(pool, batch)`` 0 or 1, sequences whose weights are to be summed, by pool; ``tiled`` does so where a
+            call fits one block, and no other engine does.
     """
 
     groups: Groups | None = None
     distances: bool = False
     contrast: bool = False
     only: frozenset[str] | None = None
+    pools: Tensor | None = None
 
     def wants(self, name: str) -> bool:
         """Return whether the moment ``name`` is requested: it is in ``only``, or ``only`` is None."""
@@ -135,12 +138,14 @@ class Moments:
         output: ``(batch, head, query, value_dim)`` weighted sum of values, 0 at rows that see nothing; None without
             values.
         engine: Name of the engine that computed it.
+        pooled: ``(pool, head, query, key)`` sum of the weights over the sequences of each pool, or None.
     """
 
     rows: RowMoments
     keys: KeyMoments
     output: Tensor | None
     engine: str
+    pooled: Tensor | None = None
 
     @property
     def empty_rows(self) -> int:

@@ -140,7 +140,8 @@ def in_one_block(
     for batch, kv_heads, _ in parts:
         part = None if labels is None else labels.part(batch).to(dtype)
         whole = Whole.of(cut(call, batch, kv_heads, dtype), None if first is None else first[batch], dtype)
-        found.setdefault(batch.start, []).append(_part_moments(whole, extras, part))
+        pools = None if extras.pools is None else extras.pools[:, batch].to(whole.weights)
+        found.setdefault(batch.start, []).append(_part_moments(whole, extras, part, pools))
     return _joined([_joined(heads, 1) for heads in found.values()], 0)
 
 
@@ -153,15 +154,17 @@ def _joined(parts: list[Moments], dim: int) -> Moments:
         columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(records[0])}
         return {name: torch.cat(column, dim) for name, column in columns.items() if isinstance(column[0], Tensor)}
 
+    pooled = [part.pooled for part in parts if part.pooled is not None]
     return Moments(
         replace(parts[0].rows, **together([part.rows for part in parts])),
         KeyMoments(**together([part.keys for part in parts])),
-        together(parts).get("output"),
+        None if parts[0].output is None else torch.cat([part.output for part in parts if part.output is not None], dim),
         parts[0].engine,
+        None if not pooled else torch.cat(pooled, 1) if dim else torch.stack(pooled).sum(0),
     )
 
 
-def _part_moments(whole: Whole, extras: Extras, labels: GroupLabels | None) -> Moments:
+def _part_moments(whole: Whole, extras: Extras, labels: GroupLabels | None, pools: Tensor | None) -> Moments:
     call, weights = whole.call, whole.weights
     batch, heads, rows, keys = weights.shape
     further = _extras(whole, extras, labels)
@@ -184,6 +187,7 @@ def _part_moments(whole: Whole, extras: Extras, labels: GroupLabels | None) -> M
         ),
         output,
         "tiled",
+        None if pools is None else (pools @ weights.view(batch, -1)).view(-1, heads, rows, keys),
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +19,32 @@ CELLS_A_POINT = 64
 
 MOST_CELLS = 2**23
 """Logits, over heads, that one product may hold."""
+
+
+@dataclass
+class _Shared:
+    """The logits of one call, computed once for all that ask for some of them."""
+
+    call: AttentionCall
+    whole: Tensor | None = None
+
+
+_shared: ContextVar[_Shared | None] = ContextVar("shared_logits", default=None)
+
+
+@contextmanager
+def sharing_logits(call: AttentionCall) -> Iterator[None]:
+    """Return a context in which all logits of a small call are computed at most once, in one matrix product.
+
+    Args:
+        call: The attention call; of any other, and of one of more than ``MOST_CELLS`` logits, nothing is kept.
+    """
+    small = call.batch * call.heads * call.n_queries * call.n_keys <= MOST_CELLS
+    token = _shared.set(_Shared(call) if small else None)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -37,6 +67,11 @@ def logits_at(call: AttentionCall, sequence: Tensor, query: Tensor, key: Tensor)
             f"points: expected three index tensors of one length, got {tuple(sequence.shape)}, {tuple(query.shape)}, "
             f"{tuple(key.shape)}"
         )
+    shared = _shared_logits(call)
+    if shared is not None:
+        place = (sequence * call.heads * call.n_queries + query) * call.n_keys + key
+        heads = torch.arange(call.heads, device=place.device)[:, None] * (call.n_queries * call.n_keys)
+        return shared.take(heads + place)
     cells = call.batch * call.n_queries * call.n_keys
     if cells <= CELLS_A_POINT * len(query) and cells * call.heads <= MOST_CELLS:
         whole = logits_of(call, 0, call.n_queries).permute(1, 0, 2, 3).reshape(call.heads, cells)
@@ -122,7 +157,28 @@ def logits_of(call: AttentionCall, begin: int, end: int) -> Tensor:
     return _logits(call, torch.arange(begin, end, device=call.query.device))
 
 
+def _shared_logits(call: AttentionCall) -> Tensor | None:
+    """All logits of the call that is shared, ``(batch, head, query, key)``; None of another."""
+    shared = _shared.get()
+    if shared is None or shared.call is not call:
+        return None
+    if shared.whole is None:
+        shared.whole = _computed(call, torch.arange(call.n_queries, device=call.query.device))
+    return shared.whole
+
+
 def _logits(call: AttentionCall, queries: Tensor) -> Tensor:
+    """Logits of some queries, ``(batch, head, row, key)``; not to be written to."""
+    shared = _shared_logits(call)
+    if shared is None or not len(queries):
+        return _computed(call, queries)
+    begin, end = int(queries[0]), int(queries[-1]) + 1
+    if end - begin == len(queries) and bool((queries[1:] > queries[:-1]).all()):
+        return shared[:, :, begin:end]
+    return shared[:, :, queries]
+
+
+def _computed(call: AttentionCall, queries: Tensor) -> Tensor:
     dtype = torch.float64 if call.query.dtype == torch.float64 else torch.float32
     groups = call.heads // call.kv_heads
     whole = len(queries) == call.n_queries and bool((queries[1:] > queries[:-1]).all())

@@ -67,16 +67,16 @@ def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
     """
     if call.value is None:
         return torch.full((call.batch, call.heads, call.n_keys), math.nan, dtype=torch.double)
-    value, group = call.value.double(), call.heads // call.kv_heads
+    value, group = call.value.to(torch.promote_types(call.value.dtype, torch.float32)), call.heads // call.kv_heads
     if weights is None:
-        return value.norm(dim=-1).repeat_interleave(group, dim=1)
-    wide = weights.to(value)
-    gram = wide @ wide.transpose(-1, -2)  # (head, value_dim, value_dim): smaller than the projected values
+        return value.double().norm(dim=-1).repeat_interleave(group, dim=1)
+    wide = weights.double()
+    gram = (wide @ wide.transpose(-1, -2)).to(value)  # (head, value_dim, value_dim): smaller than the projected values
     dim = value.shape[-1]
     beside = gram.view(call.kv_heads, group, dim, dim).transpose(1, 2).reshape(call.kv_heads, dim, group * dim)
     turned = (value @ beside).unflatten(-1, (group, dim))  # (batch, kv_head, key, head of the group, value_dim)
     squares = torch.linalg.vecdot(turned, value[..., None, :])
-    return squares.transpose(-1, -2).flatten(1, 2).clamp_min(0).sqrt()
+    return squares.transpose(-1, -2).flatten(1, 2).double().clamp_min(0).sqrt()
 
 
 def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
