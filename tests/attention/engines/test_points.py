@@ -6,8 +6,9 @@ import pytest
 import torch
 from tests.cases import CASES, attention_call
 
+import heedful.attention.engines.points as points_module
 from heedful.attention.engines.dense import dense_logits, dense_weights
-from heedful.attention.engines.points import block_at, logits_at, rows_at, seen_at
+from heedful.attention.engines.points import block_at, logits_at, logits_of, rows_at, seen_at, sharing_logits
 from heedful.errors import CallError
 
 # Rounding of one dot product of 8 numbers in float32, on logits and weights of the cases' size.
@@ -70,3 +71,49 @@ def test_autocast_does_not_reach_points() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(rows_at(call, rows), expected)
         assert torch.equal(logits_at(call, rows * 0, rows, rows), points)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shared_logits_are_the_same_logits(name: str) -> None:
+    """Every way of asking gives what it gives alone, to rounding, and another call is not touched."""
+    call, other = CASES[name](), CASES[name]()
+    generator = torch.Generator().manual_seed(3)
+    points = [torch.randint(size, (40,), generator=generator) for size in (call.batch, call.n_queries, call.n_keys)]
+    queries = torch.tensor([call.n_queries - 1, 0])
+    end = call.n_queries
+
+    def asked() -> list[torch.Tensor]:
+        return [
+            logits_at(call, *points),
+            rows_at(call, queries),
+            block_at(call, end // 2, end),
+            logits_of(call, 0, end),
+        ]
+
+    alone = asked()
+    with sharing_logits(call):
+        for found, expected in zip(asked(), alone, strict=True):
+            torch.testing.assert_close(found, expected, equal_nan=True, **CLOSE)
+        torch.testing.assert_close(logits_at(other, *points), alone[0], **CLOSE)
+
+
+def test_shared_logits_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, count = CASES["plain_causal"](), 0
+    inner = points_module._computed
+
+    def counted(*args: Any) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return inner(*args)
+
+    monkeypatch.setattr(points_module, "_computed", counted)
+    with sharing_logits(call):
+        for _ in range(3):
+            rows_at(call, torch.tensor([1, 0]))
+            logits_at(call, *[torch.zeros(2, dtype=torch.long)] * 3)
+    assert count == 1
+    monkeypatch.setattr(points_module, "MOST_CELLS", 1)
+    with sharing_logits(call):
+        rows_at(call, torch.tensor([1]))
+        rows_at(call, torch.tensor([1]))
+    assert count == 3

@@ -15,7 +15,7 @@ from tests.tolerances import assert_close, flat_moments, tolerances
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heedful.attention.call import AttentionCall
-from heedful.attention.engines.dense import dense
+from heedful.attention.engines.dense import dense, dense_weights
 from heedful.attention.engines.fused import fused
 from heedful.attention.engines.moments import Extras, Moments
 from heedful.attention.engines.tiled import tiled
@@ -41,6 +41,21 @@ def test_every_case_is_the_dense_oracle_in_every_cut(name: str) -> None:
     truth = dense(call, extras)
     for elements in ELEMENTS:
         assert_close(tiled(call, extras, elements=elements), truth, allowed)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pools_are_sums_of_weights_over_their_sequences(name: str) -> None:
+    """Whole, or in parts of sequences and heads; what is cut into rows gives none."""
+    call = CASES[name]()
+    pools = (torch.arange(3)[:, None] + torch.arange(call.batch)) % 2 == 0  # one pool is empty where the batch is 1
+    weights = dense_weights(call).nan_to_num()
+    truth = torch.stack([weights[pool].sum(0) for pool in pools])
+    for elements in ELEMENTS:
+        found = tiled(call, Extras(pools=pools), elements=elements).pooled
+        assert found is not None or elements is not None or not call.visibility.hides_nothing()
+        if found is not None:
+            torch.testing.assert_close(found.double(), truth, rtol=1e-4, atol=1e-5)
+    assert tiled(call).pooled is None
 
 
 @pytest.mark.parametrize("engine", [tiled, fused])

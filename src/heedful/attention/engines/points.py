@@ -170,7 +170,7 @@ def _shared_logits(call: AttentionCall) -> Tensor | None:
 def _logits(call: AttentionCall, queries: Tensor) -> Tensor:
     """Logits of some queries, ``(batch, head, row, key)``; not to be written to."""
     shared = _shared_logits(call)
-    if shared is None or not len(queries):
+    if shared is None:
         return _computed(call, queries)
     begin, end = int(queries[0]), int(queries[-1]) + 1
     if end - begin == len(queries) and bool((queries[1:] > queries[:-1]).all()):
