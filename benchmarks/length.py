@@ -4,13 +4,15 @@
 
 The call is causal, float32, of 64 dimensions. Each cell is a process of its own: process CPU seconds (the median of the
 repeats, after one short call that is not counted), and by how many MiB the largest resident memory grows beyond inputs.
-``MiB / 1k`` is that growth for every thousand positions: level where memory is linear in length.
+``MiB / 1k`` is that growth for every thousand positions: level where memory is linear in length. The last lines give
+the exponent of each way's memory: the slope of log memory over log length, by least squares over all lengths.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -64,6 +66,16 @@ def cell(way: str, heads: int, length: int, repeat: int) -> dict[str, float]:
     return {"seconds": statistics.median(seconds), "peak_mib": (after - before) / MIB}
 
 
+def exponent(rows: list[dict[str, Any]], way: str) -> float:
+    """Slope of log memory over log length; NaN for fewer than two lengths with growth."""
+    found = [
+        (math.log(row["length"]), math.log(row["peak_mib"]))
+        for row in rows
+        if row["way"] == way and row["peak_mib"] > 0
+    ]
+    return statistics.linear_regression(*zip(*found, strict=True)).slope if len(found) > 1 else math.nan
+
+
 def in_a_fresh_process(threads: int, *asked: Any) -> dict[str, float]:
     """One cell, measured by this file in a process of its own."""
     command = [sys.executable, __file__, "--threads", str(threads), "--cell", json.dumps(asked)]
@@ -104,6 +116,8 @@ def main() -> None:
             times, grown = f"{found['seconds']:>9.2f}{ratio:>13}", found["peak_mib"]
             print(f"{length:>7}  {way:<16}{times}{grown:>10.0f}{grown / length * 1000:>10.1f}", flush=True)
             rows.append({"length": length, "way": way, **found})
+    for way in wanted.ways:
+        print(f"{way}: memory grows with length to the power of {exponent(rows, way):.2f}")
     if wanted.json is not None:
         written = {"heads": wanted.heads, "threads": wanted.threads, "rows": rows}
         wanted.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from tests.evaluation.material import tiny_gpt2
 from torch import nn
 
 from heedful.errors import ResourceLimit
-from heedful.evaluation.batches import batch_bytes, batch_of, batches_of, leading
+from heedful.evaluation.batches import FILLED, batch_bytes, batch_of, batches_of, leading, tokens_at_once
 
 MODEL = nn.Linear(2, 2)
 
@@ -52,3 +52,27 @@ def test_a_batch_that_would_not_fit_is_refused_before_it_is_made(monkeypatch: py
     monkeypatch.setattr("heedful.evaluation.batches.batch_bytes", lambda *_: 2**60)
     with pytest.raises(ResourceLimit, match="lower --seq-len"):
         batches_of(AttentionOnly(), sequences_of(random_ids(4, 16)), 64)
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "tokens"),
+    [
+        ("cpu", 2**40, 64),  # main memory is shared with others, and a processor is busy with a small batch already
+        ("cuda:0", 2**20, 64),  # never less than asked for
+        ("cuda:0", 2**40, 256),  # the whole text
+    ],
+)
+def test_a_gpu_is_filled_and_other_devices_take_what_is_asked(
+    device: str, free: int, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heedful.evaluation.batches.device_of", lambda model: torch.device(device))
+    monkeypatch.setattr("heedful.evaluation.batches.available_bytes", lambda device: free)
+    assert tokens_at_once(tiny_gpt2(), (16, 16), 64) == tokens
+
+
+def test_a_batch_fills_at_most_its_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, free = tiny_gpt2(), 2**30
+    monkeypatch.setattr("heedful.evaluation.batches.device_of", lambda model: torch.device("cuda"))
+    monkeypatch.setattr("heedful.evaluation.batches.available_bytes", lambda device: free)
+    tokens = tokens_at_once(model, (10**6, 64), 128)
+    assert batch_bytes(model, tokens // 64, 64) <= FILLED * free < batch_bytes(model, 2 * tokens // 64, 64)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from heedful.attention.engines.blocks import CPU_ELEMENTS
 from heedful.evaluation.running import device_of
 from heedful.loading.batch import Batch
-from heedful.loading.memory import ensure_fits
+from heedful.loading.memory import available_bytes, ensure_fits
 
 if TYPE_CHECKING:
     from heedful.loading.sequences import TokenBatch
@@ -66,6 +66,30 @@ def leading(batches: Sequence[Batch], count: int) -> list[Batch]:
         chosen.append(batch)
         have += len(batch.index)
     return chosen
+
+
+FILLED = 0.25
+"""Share of a GPU's free memory that one batch may fill; inputs of layers and weights of draws are kept beside it."""
+
+
+def tokens_at_once(model: nn.Module, shape: tuple[int, int], least: int) -> int:
+    """Return how many tokens go through the model at once: on a GPU as many as its free memory holds.
+
+    Args:
+        model: The model, where it is.
+        shape: Sequences of the text, and tokens of each.
+        least: Tokens of a batch on any other device, and the least on a GPU.
+
+    Returns:
+        ``least``, doubled as long as a batch fills at most ``FILLED`` of the free memory and the text is longer.
+    """
+    device, (total, length) = device_of(model), shape
+    if device.type != "cuda":
+        return least
+    room, tokens = FILLED * available_bytes(str(device)), least
+    while tokens < total * length and batch_bytes(model, max(1, 2 * tokens // length), length) <= room:
+        tokens *= 2
+    return tokens
 
 
 ACTIVATIONS = 24

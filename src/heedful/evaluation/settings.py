@@ -82,7 +82,7 @@ class Settings:
         alpha: Significance level of adjusted p-values.
         resamples: Bootstrap and sign-flip resamples.
         least_units: Documents below which nothing is claimed.
-        batch_tokens: Tokens that go through the model at once.
+        batch_tokens: Tokens that go through the model at once; on a GPU as many more as its free memory holds.
         null: What claims about learning are compared with: ``random``, query and key projections in random directions
             on the model's own inputs (claims on content: queries turned at random against keys), which holds for
             untrained models of any initialisation; ``untrained``, fresh models of the same config.

@@ -16,7 +16,7 @@ from heedful.contract.record import ContractReport
 from heedful.distributed.ranks import ALONE, Ranks
 from heedful.errors import UsageError
 from heedful.evaluation.ablation import ARMS, Replacement, differences_by_analyses, losses_under
-from heedful.evaluation.batches import batch_of, batches_of, leading
+from heedful.evaluation.batches import batch_of, batches_of, leading, tokens_at_once
 from heedful.evaluation.budget import REPEATS
 from heedful.evaluation.continued import Continuation, continuation
 from heedful.evaluation.evidence import Array, Evidence, collect
@@ -121,7 +121,13 @@ class Study:
     @cached_property
     def batches(self) -> list[Batch]:
         """All sequences in order, as batches; no batch has a single sequence unless the study has only one."""
-        return batches_of(self.model, self.sequences, self.settings.batch_tokens)
+        return batches_of(self.model, self.sequences, self.batch_tokens)
+
+    @cached_property
+    def batch_tokens(self) -> int:
+        """Tokens that go through the model at once."""
+        total, length = self.sequences.input_ids.shape
+        return tokens_at_once(self.model, (total, length), self.settings.batch_tokens)
 
     def first_batches(self, count: int) -> list[Batch]:
         """Return the first batches that together hold at least ``count`` sequences, or all batches."""
@@ -402,7 +408,7 @@ class Study:
             if real[row]:
                 seen.setdefault(label, row)
         rows = sorted(seen.values())[begin:end]
-        size = max(2, self.settings.batch_tokens // max(1, self.sequences.input_ids.shape[1]))
+        size = max(2, self.batch_tokens // max(1, self.sequences.input_ids.shape[1]))
         starts = list(range(0, len(rows), size))
         if len(starts) > 1 and len(rows) - starts[-1] == 1:
             starts.pop()
@@ -524,8 +530,7 @@ class Study:
         """
         if self.same_pass is not None and self.same_pass.plan is not None:
             return self.same_pass.plan.pool
-        settings = self.settings
-        return pattern_pool(self.model, self.sequences, settings.batch_tokens, self._run_model, self._pool_rows)
+        return pattern_pool(self.model, self.sequences, self.batch_tokens, self._run_model, self._pool_rows)
 
     @property
     def _pool_rows(self) -> list[int] | None:
