@@ -39,7 +39,7 @@ PICTURES = {
 }
 """Note to the pictures of its run, drawn by ``heedful watch RUN --figures`` or a topic's own command."""
 
-MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("000", "001", "002", "003", "literature")}
+MEASURED = {note: HERE / "claims" / f"{note}.md" for note in ("000", "001", "002", "003", "004", "literature")}
 """Note to what was measured for it, in a few sentences."""
 
 

@@ -1,21 +1,25 @@
-"""Claims of note 001 on made-up tables: each decided both ways; the recall task and the law of crowding, tiny."""
+"""Claims of notes 001 and 004 on made-up tables, each decided both ways; the recall task and the law of crowding."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars
 import pytest
+from reproductions.answer import Answer
 from reproductions.evidence import Measurements, NotMeasured
-from reproductions.gauge import explanations, uniformity
+from reproductions.gauge import explanations, thresholds, uniformity
 from reproductions.gauge.__main__ import main
 from reproductions.gauge.measuring import OWN, SWEEPS, plan_file
 from reproductions.gauge.pictures import expected_rows, found_rows, rule_rows
 from reproductions.gauge.recall import RecallArm, RecallHeads, recalled
 from reproductions.gauge.simulating import ratio_for
 from reproductions.gauge.tables import above_p, by_seed, equivalence_p, spin_contrast
+from reproductions.judging import judge
+from reproductions.published import CLAIMS
 from scipy.stats import ttest_1samp
 
 from heedful.inference.verdict import Verdict
@@ -184,3 +188,47 @@ def test_the_command_draws(tmp_path: Path) -> None:
     assert main([str(tmp_path), "--figures", str(tmp_path / "figures")]) == 0
     assert sorted(path.suffix for path in (tmp_path / "figures").iterdir()) == [".png", ".png", ".svg", ".svg"]
     assert main([str(tmp_path / "missing"), "--figures", str(tmp_path / "figures")]) == 3
+
+
+def _guide(yes: float, trials: int = 400) -> dict[str, object]:
+    """Answers of every rule on every planted attention, all alike."""
+    rules = (
+        "row_std: SHARP",
+        "row_std: UNIFORM",
+        "different from uniform",
+        "entropy: nearly uniform",
+        "local bias",
+        "repeated tokens attract",
+        "queries attend differently",
+    )
+    return {
+        "guide": [
+            {"rule": r, "world": w, "length": n, "causal": True, "count": round(yes * trials), "trials": trials}
+            for r in rules
+            for w in thresholds.WORDS
+            for n in thresholds.LENGTHS
+        ]
+    }
+
+
+def test_a_rule_that_says_yes_of_everything_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "guide.json").write_text(json.dumps(_guide(1.0)))
+    claims = [claim for claim in CLAIMS.values() if claim.note == "004"]
+    answers = {one.name: one for one in judge(claims, Measurements(tmp_path))}
+    assert len(answers) == 6
+    for name, one in answers.items():
+        verdicts = {finding.verdict for finding in one.findings}
+        only_asked_yes = name == "variation_says_that_queries_differ"
+        assert one.answer == (Answer.REPRODUCED if only_asked_yes else Answer.REFUTED)
+        assert Verdict.PASS in verdicts
+
+
+def test_a_rule_without_measurements_is_not_tested(tmp_path: Path) -> None:
+    (tmp_path / "guide.json").write_text(json.dumps({"guide": []}))
+    claims = [claim for claim in CLAIMS.values() if claim.note == "004"]
+    assert {one.answer for one in judge(claims, Measurements(tmp_path))} == {Answer.UNTESTED}
+
+
+def test_a_share_has_its_exact_interval() -> None:
+    found = thresholds._proportion(0, 12)
+    assert (found.low, found.high) == pytest.approx((0.0, 1 - 0.025 ** (1 / 12)))

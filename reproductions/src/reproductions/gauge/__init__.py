@@ -1,5 +1,8 @@
-"""Claims of note 001 on attention by KL divergence of beliefs; ``python -P -m reproductions.gauge`` measures."""
+"""Claims of note 001 on attention by KL divergence of beliefs, and of note 004 on thresholds.
 
-from reproductions.gauge import explanations, remedies, uniformity
+``python -P -m reproductions.gauge`` measures what the former need.
+"""
 
-__all__ = ["explanations", "remedies", "uniformity"]
+from reproductions.gauge import explanations, remedies, thresholds, uniformity
+
+__all__ = ["explanations", "remedies", "thresholds", "uniformity"]
