@@ -107,7 +107,7 @@ class Settings:
     whole_sequences: int = 16
     layer_sequences: int = 16
     ranked_layers: int = 5
-    ranked_heads: int = 45
+    ranked_heads: int = 36
     require: tuple[str, ...] = ()
     seed: int = 0
     alpha: float = 0.05
