@@ -116,8 +116,7 @@ class Registry(MutableMapping[str, Item], Generic[Item]):
 
 
 def entries(plural: str) -> list[Found]:
-    """Return the entry points of one kind (the first word of their names, such as ``statistics``): heedful's own
-    first, then by package and name.
+    """Return the entry points of one kind, heedful's own first, then by package and name.
 
     Raises:
         RuntimeError: heedful's own entry points were not found: it runs without being installed.

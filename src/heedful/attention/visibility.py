@@ -376,16 +376,16 @@ NO_DOCUMENT = torch.iinfo(torch.int64).min
 
 
 def numbered(keys: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Renumber document labels to 0, 1, 2, ... and return the key labels ``(batch, key)``, the query labels ``(batch,
-    query)`` and the number of labels.
+    """Renumber document labels to 0, 1, 2, ...; return the labels of keys, the labels of queries, and how many labels
+    there are.
     """
     labels, found = torch.unique(torch.cat([keys, queries], dim=1), return_inverse=True)
     return found[:, : keys.shape[1]], found[:, keys.shape[1] :], labels.numel()
 
 
 def counted(queries: Tensor, real: Tensor, keys: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Count, for each key, the queries that are not padding, belong to the key's document and lie in positions
-    ``[begin, end)``, ``(batch, key)``.
+    """Return, for each key, how many queries of its document lie in positions ``[begin, end)``, padding left out,
+    ``(batch, key)``.
 
     Args:
         queries: ``(batch, query)`` document numbers.

@@ -60,8 +60,8 @@ class CurvePlan:
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """A measured curve and its loss increases ``rises``, one array ``(order, sequence)`` per step; ``rises`` is empty
-    if the model has no loss.
+    """A measured curve, with an array ``(order, sequence)`` of loss increases for each step; no arrays if the model has
+    no loss.
     """
 
     plan: CurvePlan
@@ -124,8 +124,8 @@ def _losses(
 
 
 def dimension_damage(context: EvaluationContext, plans: Sequence[CurvePlan]) -> dict[int, tuple[Array, Array]]:
-    """Return the weight divergence and output error of removing dimensions from each layer separately, averaged over
-    all heads; keys of the dict are ``id(removal)``.
+    """Remove dimensions from one layer at a time; return the weight divergence and output error, averaged over heads,
+    by ``id(removal)``.
 
     Args:
         context: Model and text.

@@ -255,9 +255,7 @@ def loss_chart(record: Quantization) -> Drawn:
 
 
 def shown_trial(record: Quantization) -> Trial:
-    """Return the quantizer shown in detail: an unclipped one, preferably with 4 bits, then per tensor, then with the
-    fewest bits; if all clip, the first.
-    """
+    """Return the quantizer to show in detail: if possible without clipping, with 4 bits and one scale a tensor."""
     plain = [trial for trial in record.trials if trial.clip is None and trial.bits is not None]
     wanted = sorted(plain, key=lambda trial: (trial.bits != 4, trial.group != "tensor", trial.bits or 0))
     return (wanted or list(record.trials))[0]

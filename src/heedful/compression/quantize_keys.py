@@ -46,8 +46,7 @@ RESAMPLES = 1999
 def standard_quantizers(
     bits: Sequence[int] = BITS, groups: Sequence[str] = GROUPS, clips: Sequence[float] = CLIPS
 ) -> list[Quantizer]:
-    """Return the standard quantizers: every bit width with every grouping, then each clipping level per tensor,
-    without rounding and with the middle bit width.
+    """Return the standard quantizers: every bit width with every grouping, then every clipping level per tensor.
 
     Args:
         bits: Bits of a component.
@@ -259,8 +258,7 @@ class LayerDamage:
 def key_damage(
     context: EvaluationContext, quantizers: Sequence[Quantizer], stage: str
 ) -> tuple[list[LayerDamage], dict[str, str]]:
-    """Measure the tail heaviness of each call's keys, and how its weights and outputs change under each quantizer and
-    under noise of equal size.
+    """Measure how heavy the tails of each call's keys are, and how its weights and outputs change under each quantizer.
 
     The model runs as it is: each layer's queries, values and keys are its own, so that the damage is of one layer
     alone.
@@ -343,8 +341,8 @@ def losses_with(context: EvaluationContext, stage: str, change: Change, tick: Ca
 def quantizer_losses(
     context: EvaluationContext, stage: str, quantizers: Sequence[Quantizer]
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
-    """Return the loss of each sequence in three cases: the unchanged model, recomputed attention with unchanged keys,
-    and a pair (quantized keys, noise of equal size) per quantizer.
+    """Return each sequence's loss for the unchanged model, for recomputed attention, and for each quantizer beside
+    noise of equal size.
 
     Args:
         context: Model and text.

@@ -1,4 +1,4 @@
-"""Read a batch's promises: documents, padding, bidirectional blocks, an explicit mask, positions."""
+"""Read what a batch promises: documents, padding, bidirectional blocks, an explicit mask, positions."""
 
 from __future__ import annotations
 

@@ -407,8 +407,8 @@ class RowLogits:
         return sequence, head, query * self.step, column
 
     def slope(self, products: Tensor, *, distance: bool = False) -> tuple[float, float, float]:
-        """Fit log weights minus bias as a linear function of ``products`` by least squares, with one intercept per
-        row; return slope, distance slope and error bound.
+        """Fit log weights minus bias as a linear function of ``products``; return the slope, the slope of distance and
+        an error bound.
 
         Args:
             products: As of ``products``.

@@ -174,8 +174,8 @@ def capture_lines(report: ContractReport) -> list[str]:
 
 
 def sum_line(report: ContractReport) -> str:
-    """Return one line that counts promises by status, where a promise counts once with its worst status over all
-    modules, and states the cost of the check.
+    """Return one line with the number of promises by status and the cost of the check; each promise has its worst
+    status over all modules.
     """
     promises = dict.fromkeys(one.promise for one in report.judgements)
     counts = dict.fromkeys(Status, 0)

@@ -75,8 +75,8 @@ class Rules:
         return self.own_only and self.direction is not None and (self.window is not None or self.chunk is not None)
 
     def hidden(self, keys: Tensor) -> dict[str, Tensor]:
-        """Return, for each promise by name, a bool mask ``(batch or 1, query, column)`` that is True if the promise
-        hides the key from the query.
+        """Return a bool mask for each promise, ``(batch or 1, query, column)`` by name: True where the promise hides
+        the key from the query.
 
         Args:
             keys: ``(column,)`` key positions.

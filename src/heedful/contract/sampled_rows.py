@@ -52,8 +52,8 @@ class SampledRows:
     def error(
         self, scale: float | None = None, cap: float | None = None, grouping: str = "repeat", *, handed: bool = False
     ) -> tuple[float, float]:
-        """Return the largest relative difference between the call's output and the output recomputed with this scale,
-        softcap and head grouping, and the rounding tolerance.
+        """Return how far the call's output lies from the one recomputed with these numbers (relative), and what
+        rounding explains of it.
 
         Args:
             scale: Factor of the products.

@@ -205,7 +205,8 @@ def differences_by_analyses(
     settings: Settings,
     tests: int,
 ) -> list[Array]:
-    """Return the loss differences of each replacement, ``(sequence,)``, measured until its verdict is settled.
+    """Return each replacement's loss differences, ``(sequence,)``; a replacement is no longer measured once its verdict
+    is settled.
 
     Args:
         losses: Losses of each sequence under some replacements, on some batches.

@@ -57,8 +57,8 @@ def p_of_zero(study: Study, values: Array) -> float:
 
 
 def interim_facts(study: Study, values: Array) -> dict[str, Any]:
-    """Return, by name, the interim analysis at which a replacement stopped and the number of sequences used and
-    planned; an empty dict if the study has no interim analyses.
+    """Return the interim analysis at which a replacement stopped, and the numbers of sequences used and planned, by
+    name; empty without interim analyses.
     """
     if study.settings.interim_analyses == 1:
         return {}
@@ -284,8 +284,8 @@ UNSETTLED = "mixed or not settled"
 
 
 def signature_of(study: Study, arms: dict[str, Array]) -> tuple[str, str]:
-    """Classify what attention is used for (positional, content, value average, unused, unsettled) by which
-    replacements raise the loss; return the label and the loss differences as text.
+    """Name what attention is used for, by which replacements raise the loss; return the name and the loss differences
+    as text.
 
     Args:
         study: The study.

@@ -99,9 +99,7 @@ class Costs:
     pace: float = 1.0
 
     def of(self, plan: Plan) -> dict[str, float]:
-        """Return the expected seconds of each phase of a plan, by phase name, without the phases that the plan leaves
-        out.
-        """
+        """Return the expected seconds of each phase that a plan measures, by phase name."""
         found = {name: cost * self.forward * self.pace for name, cost in self._forwards(plan).items() if cost > 0}
         return {**found, JUDGING: FIXED + A_HEAD * self.shape.heads}
 
@@ -186,8 +184,8 @@ class Remaining:
     _begun: list[str] = field(default_factory=list)
 
     def at(self, what: str) -> float | None:
-        """Mark a phase as begun and return the expected seconds from there to the end; None if the phase is unknown or
-        had begun before.
+        """Mark a phase as begun and return the expected seconds that are left; None if the phase is unknown or began
+        earlier.
         """
         if what not in self.ahead or what in self._begun:
             return None

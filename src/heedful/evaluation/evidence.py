@@ -157,9 +157,7 @@ class Evidence:
 
     @property
     def reached(self) -> tuple[str, ...] | None:
-        """Paths of the replaceable modules, to which a replacement in the whole model is limited; None if every module
-        can be replaced.
-        """
+        """Paths of the modules whose attention can be replaced; None if that is every module."""
         folded = (path.split("#")[0] for path in self.folded)
         paths = dict.fromkeys((*(layer.module_path for layer in self.replaceable), *folded))
         return tuple(paths) if self.irreplaceable else None

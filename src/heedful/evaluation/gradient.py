@@ -311,9 +311,7 @@ class ExpectedEffects:
         return list(self._outputs.values())
 
     def add(self, gradients: list[Tensor | None], tokens: Tensor) -> None:
-        """Accumulate the effect of equal weights in each head, given the loss gradients of ``outputs`` (in the same
-        order) and the number of predicted tokens of each sequence.
-        """
+        """Add up the effect of equal weights in each head, computed from the loss gradients of ``outputs``."""
         for path, gradient in zip(self._outputs, gradients, strict=True):
             if gradient is not None:
                 effect = (self._moves[path] * gradient).double().sum((2, 3))

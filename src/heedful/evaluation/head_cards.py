@@ -94,8 +94,8 @@ def shades(seen: BinnedMap) -> Tensor:
 
 
 def pictured(bins: int) -> Probe:
-    """Return a probe that records the binned attention weights of each head, the keys with the most weight for a few
-    queries, and the keys with the most weight over all queries.
+    """Return a probe that records each head's binned weights, and the keys with the most weight for a few queries and
+    over all queries.
 
     Args:
         bins: Most bins of each axis of the picture.

@@ -182,17 +182,15 @@ class PatternEvidence:
         return found
 
     def offset(self, position: int, above: float) -> int | None:
-        """Return the offset with the largest mean weight (own and previous token excluded) if its confidence interval
-        lies wholly above ``above``, otherwise None.
+        """Return the offset with the largest mean weight if its interval lies above ``above``, else None; the own and
+        the previous token do not count.
         """
         if self.offsets is None or (place := self._best(position)) is None:
             return None
         return OFFSETS[place] if float(np.asarray(self.offsets.low)[position, place]) > above else None
 
     def exceeds(self, name: str, position: int, above: float) -> bool:
-        """Return whether the confidence interval of one head's attention mass called ``name`` lies wholly above the
-        threshold ``above``.
-        """
+        """Return whether the confidence interval of one head's mass ``name`` lies wholly above ``above``."""
         return name in self.masses and float(self.masses[name].at(position).low) > above
 
     def _best(self, position: int) -> int | None:

@@ -15,8 +15,8 @@ from heedful.inference.units import mean_of
 
 
 def lagged_queries(study: Study, claim: str, lag: str, source: str) -> list[Finding]:
-    """Return findings on how differently queries 1 or 10 positions apart attend: the divergence of their weights minus
-    the part that position explains.
+    """Return findings on queries 1 or 10 positions apart: how much their weights diverge, beyond what their positions
+    explain.
 
     ``detail`` of the model's finding holds the divergence itself, and whether the excess is another on shuffled tokens.
 

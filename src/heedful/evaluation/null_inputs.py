@@ -322,8 +322,8 @@ EXCESS = "_excess"
 
 
 def excess_or(evidence: Evidence, name: str) -> Array:
-    """Return the statistic ``name``, ``(sequence, all heads)``; a name that ends in ``EXCESS`` gives the divergence
-    named before that ending, minus the part that query positions explain.
+    """Return the statistic ``name``, ``(sequence, all heads)``; a name ending in ``EXCESS`` means a divergence minus
+    the part that positions explain.
     """
     if not name.endswith(EXCESS):
         return evidence.stacked(name)

@@ -104,7 +104,8 @@ class PoolPlan:
     rows: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
 
     def room(self, event: AttentionEvent) -> Tensor:
-        """Return the sums of a call, ``(pool, head, query, key)`` float32, made at its first time.
+        """Return the sums of a call, ``(pool, head, query, key)`` float32; they are created when the call is first
+        seen.
 
         Raises:
             ResourceLimit: They would not fit in memory.

@@ -221,8 +221,7 @@ def _over(rows: Tensor, common: Tensor) -> Tensor:
 
 
 def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
-    """Return the divergence between the patterns of ``left`` and ``right``, each averaged over sequences: the part of
-    the sequences' divergence that query positions explain.
+    """Return the part of the divergence between two sets of rows that their positions explain.
 
     Jensen-Shannon divergence is convex, so that it is at most the mean of the sequences' own divergences, and equal to
     it where the pattern is the same in every sequence. Source: Lin 1991, doi:10.1109/18.61115.
@@ -244,7 +243,7 @@ def by_position(left: Tensor, right: Tensor, common: Tensor) -> Tensor:
 
 
 def without_own_share(shared: Tensor, own: Tensor) -> Tensor:
-    r"""Correct the position-explained divergence for each sequence's own contribution to the mean pattern.
+    r"""Correct the divergence that positions explain: each sequence is itself part of the mean pattern.
 
     The mean of B patterns keeps 1/B of the divergence that content makes, to second order, so that a batch of two would
     show half of it as a matter of position. As with a sample variance, the excess is divided by 1 - 1/B:
@@ -402,8 +401,8 @@ REPEATED = {"induction_mass": "induction_mass", "duplicate_mass": "same_token_ma
 
 
 def repeats(periods: Tensor, prefix: int) -> Probe:
-    r"""Return a probe for repeated random sequences that measures the attention mass on tokens that follow earlier
-    copies of the query's token, and on other copies of it, ``(sequence, head)`` each.
+    r"""Return a probe for repeated random sequences: the mass on tokens that followed earlier copies of the query's
+    token, and on the copies.
 
     .. math:: \text{induction}_i = \sum_{j \le i,\; t_{j-1} = t_i} a_{ij}, \qquad
               \text{duplicate}_i = \sum_{j \ne i,\; t_j = t_i} a_{ij}

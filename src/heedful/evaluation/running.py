@@ -153,8 +153,8 @@ def contract_on(model: nn.Module, batch: Batch, causal: bool | None) -> Contract
 
 
 def tensor_of(output: Any, *names: str) -> Tensor | None:
-    """Return the first tensor found in a model output: a field in ``names``, the output itself, or the first element
-    of a tuple with at least 3 dimensions; None if there is none.
+    """Return the first tensor of a model output: a field in ``names``, the output itself, or an element of a tuple;
+    None if there is none.
     """
     for name in names:
         value = getattr(output, name, None) if not isinstance(output, dict) else output.get(name)

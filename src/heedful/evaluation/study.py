@@ -321,8 +321,8 @@ class Study:
         return without_rounding(document_means(values, self.sequences.document.numpy()[: len(values)]))
 
     def paired_units(self, values: Array) -> Array:
-        r"""Average values that each compare two documents, per document, and double the deviations from the mean, so
-        that the spread is not underestimated.
+        r"""Average, by document, values that each compare two documents; deviations are doubled so that the
+        spread is not underestimated.
 
         Each document stands behind its own values and behind those of its partners, so the means are not independent:
         by Hoeffding's decomposition :math:`h(X, Y) = m + a(X) + a(Y) + r` their mean has variance

@@ -28,7 +28,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Timekeeper:
-    """Planner of what a study measures within its time budget, before it starts and again after its text was measured.
+    """Plans what a study measures within its time budget, and plans again once the text is measured.
 
     Attributes:
         study: The study, whose settings, text and progress it sets.

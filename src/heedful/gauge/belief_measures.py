@@ -69,8 +69,8 @@ def beliefs(trained: Path) -> list[RunMeasure]:
 
 @torch.no_grad()
 def measured_beliefs(model: GaugeForCausalLM, ids: Tensor) -> list[RunMeasure]:
-    r"""Measure each head's KL divergences, belief spread and temperature, and the distances, frame angles and variances
-    of beliefs over tokens; return one row per number.
+    r"""Measure divergences, spread and temperature of each head's beliefs, and how far beliefs differ over tokens; one
+    row per number.
 
     Of a head: ``kl_mean``, ``kl_sd``, ``kl_least`` and ``kl_most`` over pairs of a query and a key that it sees, itself
     left out; ``logit_sd``, the deviation of ``KL / kappa`` in a row; ``belief_spread``, the variance of a component of

@@ -151,7 +151,7 @@ PROBES.add("belief_diversity", belief_diversity)
 
 
 def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> Gaussians:
-    """Return the beliefs of the first sequences without gradients, at all tokens or at the tokens ``rows``.
+    """Return beliefs without gradients: those of the first sequences, at all tokens or at the tokens ``rows``.
 
     Args:
         beliefs: ``(batch, copy, token, dim)``.
@@ -167,8 +167,8 @@ def at_rows(beliefs: Gaussians, sequences: int, rows: Tensor | None = None) -> G
 def diversity_sums(
     queries: Gaussians, keys: Gaussians, rows: Tensor, real: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return sums and maxima of KL divergences, mean distances and variances over (query, earlier key) pairs and
-    tokens, each ``(sequence, copy)``; a copy of an irrep is a head.
+    """Return sums and maxima of how far beliefs differ, over pairs of a query and an earlier key, ``(sequence, copy)``
+    each; a copy is a head.
 
     Args:
         queries: Beliefs of the sampled queries in the common frame, ``(sequence, copy, row, dim)``.
@@ -209,8 +209,7 @@ def diversity_sums(
 
 
 def diversity_columns(added: Mapping[str, Tensor], largest: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert the sums and maxima of ``diversity_sums`` to mean, SD and range of KL divergences in nats, mean
-    distance, and mean and range of variances.
+    """Convert the sums of ``diversity_sums`` to means, SDs and ranges of divergences, distances and variances.
 
     Args:
         added: Sums of ``diversity_sums``, over sequences too where that is wanted.

@@ -25,8 +25,7 @@ def _colour() -> altair.Color:
 
 
 def spin_by_rule(rows: Sequence[Row]) -> altair.TopLevelMixin:
-    """Draw the mean concentration (nats from uniform) with its interval for each experiment cell and irrep order (l0,
-    l1, l2).
+    """Draw the mean concentration with its interval, for each cell of an experiment and each irrep order (l0, l1, l2).
 
     Args:
         rows: ``cell``, ``spin`` (l0, l1 or l2), ``mean``, ``low`` and ``high`` in nats; cells in their order.

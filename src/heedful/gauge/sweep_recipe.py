@@ -4,9 +4,7 @@ from heedful.training.sweeps.recipe import RECIPES, SweepRecipe
 
 
 def gauge_recipe() -> SweepRecipe:
-    """Return the sweep recipe that trains a gauge model and measures its beliefs and gradients in addition to held-out
-    loss and head statistics.
-    """
+    """Return the sweep recipe that trains a gauge model and also measures its beliefs and gradients."""
     from heedful.gauge.belief_measures import beliefs
     from heedful.gauge.run_settings import GaugeRunSettings
     from heedful.training.decoder_run import train_decoder

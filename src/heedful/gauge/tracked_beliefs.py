@@ -1,6 +1,4 @@
-"""Measure how much the Gaussian beliefs in one attention call differ, as sums that can be merged, and format them as
-text.
-"""
+"""Measure how far the Gaussian beliefs of one attention call differ, as sums that can be merged, and format them."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ ROWS = 32
 
 
 def belief_sums(event: AttentionEvent, sample: Sample, turn: int) -> Sums:
-    """Return each head's sums and maxima of KL divergences, distances and variances over (query, earlier key) pairs
-    and tokens; empty ``Sums`` if the call has no beliefs.
+    """Return each head's sums and maxima of how far beliefs differ, over pairs of a query and an earlier key; empty
+    without beliefs.
 
     Args:
         event: The call, while its kernel waits.
@@ -54,8 +52,7 @@ def _group_sums(
 
 
 def belief_rows(sums: Sums) -> list[dict[str, float]]:
-    """Convert the sums of ``belief_sums`` to one dict per head: mean, SD and range of KL divergences, mean distance,
-    and mean and range of variances.
+    """Convert the sums of ``belief_sums`` to one dict per head, with means, SDs and ranges.
 
     Args:
         sums: Those of ``belief_sums``, merged over processes.

@@ -19,8 +19,8 @@ SMALLEST_RELIABILITY = 0.85
 def spearman_over_units(
     x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int
 ) -> Interval:
-    r"""Return Spearman's rank correlation over items (such as heads) between two properties averaged over units, with a
-    bootstrap interval over units.
+    r"""Return the rank correlation over items (such as heads) between two properties; a bootstrap over units gives the
+    interval.
 
     .. math:: \rho = \operatorname{corr}(\operatorname{rank} \bar x_h, \operatorname{rank} \bar y_h)
 
@@ -88,7 +88,7 @@ class UnitCorrelation:
 def spearman_of_units(
     x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 1999, seed: int
 ) -> UnitCorrelation:
-    r"""Return Spearman's rank correlation over units (documents) between two properties, averaged over items (heads).
+    r"""Return the rank correlation over units (documents) between two properties, averaged over items (heads).
 
     .. math:: \rho = \frac1H \sum_h \operatorname{corr}_g(\operatorname{rank} x_{gh}, \operatorname{rank} y_{gh})
 

@@ -19,7 +19,7 @@ GRID, REACH = 2001, 6.0
 
 @lru_cache(maxsize=256)
 def obrien_fleming(fractions: tuple[float, ...], level: float = 0.95) -> float:
-    r"""Return O'Brien and Fleming's boundary constant for analyses at these fractions of the data.
+    r"""Return O'Brien and Fleming's boundary constant for analyses after these fractions of the data.
 
     .. math:: P\Bigl(\max_k |B(f_k)| > c\Bigr) = 1 - \text{level}, \qquad |z_k| > c / \sqrt{f_k} \text{ stops}
 

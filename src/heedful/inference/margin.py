@@ -148,7 +148,7 @@ def _unsettled(
 
 
 def detectable_by(low: float, high: float, level: float = 0.95) -> float:
-    """Return the minimal detectable effect of the design that gave an interval, taken as normal.
+    """Return the smallest effect that a design detects, read from the width of an interval that it gave.
 
     It is the effect that stands beside a verdict that settles nothing.
 

@@ -132,8 +132,8 @@ EXPECTED = "expected null (model, ...) with at least one model, its entries shap
 
 
 def rank_p(observed: ArrayLike, null: ArrayLike) -> Array | float:
-    r"""Return the rank p-value: the share of models, including the tested one, with a statistic of at least
-    ``observed``.
+    r"""Return the rank p-value: the share of models with a statistic of at least ``observed``, the tested model among
+    them.
 
     .. math:: p = \frac{1 + \#\{r : T_r \ge T\}}{R + 1}
 
@@ -242,8 +242,8 @@ Index = NDArray[np.int64]
 def permuted_partners(
     left: Index, right: Index, allowed: Callable[[Index, Index], NDArray[np.bool_]], *, permutations: int, seed: int
 ) -> Index:
-    """Return right partners, exchanged at random between the pairs so that every new pair is allowed, ``(permutation,
-    pair)``.
+    """Exchange the right partners of the pairs at random, so that every new pair is allowed; return them,
+    ``(permutation, pair)``.
 
     From the given matching a chain of random exchanges of two partners, each refused where a new pair would not be
     allowed, runs to a common state, and from there one chain to each permutation. Exchanges are symmetric, so given

@@ -85,8 +85,7 @@ def skewed_bounds(values: ArrayLike, tail: float, level: float) -> Interval:
 
 
 def skewed_tail(values: ArrayLike) -> float:
-    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0: the upper-tail probability of
-    the Student's t quantile ``q`` that solves
+    r"""Return the one-sided p-value at which a bound of :func:`skewed_bounds` reaches 0.
 
     .. math:: q + a\,(1 + 2 q^2) = |\bar x| \sqrt n / s
 
@@ -154,7 +153,7 @@ def above_p(values: ArrayLike, above: ArrayLike = 0.0) -> Array:
 
 
 def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float = 0.8) -> Array:
-    r"""Return by how many standard errors a mean must exceed its margin for :func:`above_p` to detect it in a family of
+    r"""Return how many standard errors a mean must lie beyond its margin so that :func:`above_p` finds it among
     ``tests`` tests.
 
     .. math:: t + a\,(1 + 2 t^2) + z_{\text{power}}, \qquad
@@ -187,8 +186,7 @@ def reach(units: ArrayLike, tests: int = 1, *, alpha: float = 0.05, power: float
 
 
 def units_for(effect_in_sd: float, tests: int = 1) -> float:
-    """Return the smallest number of units with which a test detects an effect of this size, in standard deviations, at
-    the level and power of :func:`reach`.
+    """Return the smallest number of units at which a test finds an effect of this size, given in standard deviations.
 
     Args:
         effect_in_sd: How far the mean lies beyond its margin; its sign does not matter.

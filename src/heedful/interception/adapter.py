@@ -1,5 +1,4 @@
-r"""Read attention from a module's output: the user's adapter returns a reader that finds the weights or divergences in
-it.
+r"""Read attention from a module's output, with a reader that the user's adapter returns.
 
 An adapter is a function of ten lines from a module to a reader of its output, or None for modules that it leaves
 alone::
@@ -42,7 +41,7 @@ _adapter: ContextVar[Adapter | None] = ContextVar("adapter", default=None)
 
 @contextmanager
 def reading_with(adapter: Adapter | None) -> Iterator[None]:
-    """Return a context in which this adapter reads modules' outputs; with None, the adapter that is already set stays.
+    """Return a context in which this adapter reads modules' outputs; None keeps the adapter that is set.
 
     Args:
         adapter: The adapter.

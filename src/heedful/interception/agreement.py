@@ -40,8 +40,8 @@ def limit_of(event: AttentionEvent, moments: Moments, output: Tensor) -> float:
 
 
 def logit_size(moments: Moments) -> float:
-    """Return the largest absolute value, over all rows, of the top logit and of the attention-weighted mean logit;
-    rounding errors grow with it.
+    """Return the size of a call's logits, on which rounding errors depend: the largest |top logit| or |mean logit| of
+    any row.
     """
     rows = moments.rows
     top, mean = rows.logsumexp + rows.max_weight.log(), rows.logsumexp - rows.entropy

@@ -31,8 +31,8 @@ def _source(node: Node) -> Axes:
 
 
 def alike(node: Node) -> Axes:
-    """Return the axes of an elementwise result: for each axis, the most informative description among the operands
-    that have its length.
+    """Return the axes of an elementwise result: of the operands with an axis's length, the most informative one
+    describes it.
     """
     operands = sorted(node.parents, key=lambda parent: (parent.weight, not parent.content))
     found: list[Axis] = []
@@ -50,9 +50,7 @@ def alike(node: Node) -> Axes:
 
 
 def viewed(node: Node) -> Axes:
-    """Return the axes after ``view``: each old axis is a product of factors (such as batch and heads), which keep
-    their order and form the new axes.
-    """
+    """Return the axes after ``view``: each old axis is a product of factors, which keep their order in the new axes."""
     left = [factor for axis in _source(node) for factor in axis]
     found: list[Axis] = []
     for size in node.shape:
@@ -124,9 +122,7 @@ def expanded(node: Node) -> Axes:
 
 
 def repeated(node: Node) -> Axes:
-    """Return the axes after ``Tensor.repeat``: an axis that was repeated has the copies as its outer (slowest)
-    factor.
-    """
+    """Return the axes after ``Tensor.repeat``: copies are the outer factor of a repeated axis."""
     axes = _source(node)
     axes = ((),) * (len(node.shape) - len(axes)) + axes
     return tuple((*factor_of(COPY, size // length_of(a)), *a) for a, size in zip(axes, node.shape, strict=True))
@@ -185,8 +181,8 @@ def _pieces(node: Node) -> list[Node]:
 
 
 def joined(node: Node) -> Axes:
-    """Return the axes after ``cat``: the joined axis becomes longer, or becomes heads if all pieces come from
-    projections of one input.
+    """Return the axes after ``cat``: the joined axis grows; if all pieces are projections of one input, it is the
+    heads.
     """
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
@@ -201,8 +197,8 @@ def joined(node: Node) -> Axes:
 
 
 def stacked(node: Node) -> Axes:
-    """Return the axes after ``stack``: the new axis is heads if all pieces come from projections of one input, and
-    unknown otherwise.
+    """Return the axes after ``stack``: if all pieces are projections of one input, the new axis is the heads; else it
+    is unknown.
     """
     pieces = _pieces(node)
     dim = _argument(node, 1, "dim", 0) % len(node.shape)
@@ -272,9 +268,7 @@ LEAD, FEATURE, WEIGHT, COPY, UNKNOWN = "lead", "feature", "weight", "copy", "?"
 
 
 def best_of(axes: Sequence[Axis]) -> Axis:
-    """Return the most informative of several descriptions of one axis: known before unknown, and among these, copies
-    and parameter axes last.
-    """
+    """Return the most informative of several descriptions of one axis: a known one before an unknown one."""
     return min(axes, key=lambda axis: (UNKNOWN in kinds(axis), bool(axis) and kinds(axis) <= {COPY, WEIGHT}))
 
 

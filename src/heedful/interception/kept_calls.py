@@ -122,7 +122,7 @@ class KeptCalls:
 
 
 def first_sequence(call: AttentionCall) -> AttentionCall:
-    """Return the call restricted to its first sequence, without values; its tensors are views."""
+    """Return the call of the first sequence alone, without values; its tensors are views."""
     one = slice(0, 1)
     return replace(
         call,

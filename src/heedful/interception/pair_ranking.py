@@ -159,9 +159,7 @@ class Matchings:
 
     @property
     def others(self) -> int:
-        """Number of distinct permutations that differ from the given pairs, comparing the pairs of all sequences seen
-        so far together.
-        """
+        """Number of distinct permutations that differ from the given pairs, counted over all sequences so far."""
         if not self._keys:
             return 0
         every = np.concatenate(list(self._keys.values()), axis=1)

@@ -177,8 +177,7 @@ def hidden_by(lineage: Lineage | None, term: Tensor) -> Tensor | None:
 
 
 def hidden_in(node: Node | None, logits: Tensor) -> Tensor | None:
-    """Return a boolean mask that is True where logits were filled, or had terms added, to hide keys; None if no key is
-    hidden.
+    """Return a boolean mask that is True where logits were filled or shifted to hide keys; None if no key is hidden.
 
     Args:
         node: Where the logits come from.

@@ -42,8 +42,8 @@ def statistics_of(moments: RowMoments) -> Tensor:
 
 
 def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of each statistic over a sequence's rows, and the number of rows averaged, ``(..., batch,
-    head)`` each; rows that see fewer than ``MIN_VISIBLE`` keys are left out.
+    """Return the mean of each statistic over a sequence's rows, and how many rows were averaged, ``(..., batch, head)``
+    each.
 
     Args:
         moments: The call's row moments.
@@ -58,8 +58,7 @@ def means_and_counts(moments: RowMoments, rows: Tensor) -> tuple[Tensor, Tensor]
 
 
 def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int, bool]]:
-    """Return for each call the number of rows that see at least ``MIN_VISIBLE`` keys, fewer, and none, and whether any
-    row with keys is non-finite.
+    """Return how many rows of each call see enough keys, fewer, and none, and whether any row with keys is not finite.
 
     Args:
         moments: Row moments of one call, or of several of as many sequences, one after the other.
@@ -75,8 +74,8 @@ def row_counts(moments: RowMoments, calls: int = 1) -> list[tuple[int, int, int,
 
 
 def after_forgetting(rows: RowMoments, keys: int, first: Tensor | None) -> RowMoments:
-    """Correct row statistics after a cache dropped its first keys: positions count from the start of the text, and a
-    dropped first key has weight 0.
+    """Correct row statistics after a cache dropped its first keys: positions count from the start, and a dropped key
+    has no weight.
 
     Args:
         rows: The call's row moments.
@@ -168,8 +167,7 @@ class DecodedSequences:
         return keys == self._marks[0] and queries != self._marks[1]
 
     def add(self, entries: dict[str, list[Tensor]], means: Tensor, counts: Tensor, continues: bool) -> None:
-        """Append the mean of each statistic over a call's rows to its list, or update the last entry if the call
-        continues its sequences.
+        """Append the means of a call's rows, or merge them into the last entry if the call continues its sequences.
 
         Args:
             entries: Statistic to ``(batch, head)`` means so far; the last one is replaced where the call continues it.

@@ -281,9 +281,7 @@ class ModuleStack:
         return None
 
     def never_captured(self) -> dict[str, str]:
-        """Return modules that look like attention and ran without a captured call, as a dict from module path to class
-        name.
-        """
+        """Return modules that look like attention and ran without a captured call, as module path to class name."""
         related = [path for path in (*self.captured_paths, *self.not_captured) if path]
         return {
             path: name

@@ -112,8 +112,8 @@ def shaped(output: Tensor, like: Tensor) -> Tensor | None:
 
 
 def cut(output: Tensor, query: Tensor, key: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield possible (query, key) pairs of tensors cut from a joint projection's output, with both concatenated or
-    interleaved by head.
+    """Yield the (query, key) pairs that a joint projection's output may hold: one behind the other, or interleaved by
+    head.
     """
     (batch, heads, length, dim), kv_heads = query.shape, key.shape[1]
     if output.dim() != 3 or output.shape[:2] != (batch, length):

@@ -57,8 +57,8 @@ class Proof:
 
 
 def verify(model: nn.Module, inputs: Inputs, *, adapter: Adapter | None = None) -> list[Proof]:
-    """Prove the capture of every attention module: recompute its output from the captured call, then set that output
-    to zero and check that the model's output changes.
+    """Prove the capture of every attention module: recompute its output, then set it to zero and see the model's output
+    change.
 
     The model runs once to be measured, once as it is, and once for each module, in evaluation mode and without
     gradient; flags and random state are as before afterwards.

@@ -1,4 +1,4 @@
-"""Attention weights between softmax and product with values, and what changed them in between."""
+"""Attention weights between their softmax and their product with values: what changed them on the way."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def _links(softmax: Softmax, node: Node) -> list[Node]:
 
 
 def replayed(softmax: Softmax, node: Node, tensor: Tensor) -> Tensor:
-    """Reshape a tensor of the logits' shape in the same way as the weights were reshaped since their softmax."""
+    """Reshape a tensor in the way in which the weights were reshaped after their softmax; it has the shape of the
+    logits.
+    """
     for link in _links(softmax, node):
         if link.name in FORMS:
             tensor = moved(link, tensor)

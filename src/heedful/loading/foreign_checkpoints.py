@@ -29,8 +29,8 @@ FOREIGN_CHECKPOINTS: Registry[ForeignCheckpoint] = Registry("models", "kind of c
 
 
 def foreign_checkpoint(config: dict[str, Any]) -> ForeignCheckpoint | None:
-    """Return the kind of foreign checkpoint that a config belongs to; None if it has a ``model_type`` (as those of
-    transformers have) or no kind recognises it.
+    """Return the kind of foreign checkpoint that a config belongs to; None if it is one of transformers or of no known
+    kind.
 
     Args:
         config: The config as data.

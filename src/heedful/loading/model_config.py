@@ -94,8 +94,7 @@ def plan_model(settings: dict[str, Any], subject: str) -> ModelPlan:
 
 
 def without_code(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a copy of a config without keys that name code, files or devices, at every depth, and the names of the
-    removed keys worth reporting.
+    """Return a copy of a config without keys that name code, files or devices, and the removed keys worth reporting.
 
     Args:
         settings: The config as data.

@@ -36,7 +36,7 @@ class TokenText:
         self._read: dict[int, str] = {}
 
     def read(self, tokens: Sequence[int], origin: str) -> None:
-        """Decode and store the display text of many tokens at once, in a child process with limits.
+        """Decode the display text of many tokens at once, in a child process with limits, and store it.
 
         Args:
             tokens: Their ids.

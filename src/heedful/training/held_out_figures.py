@@ -159,9 +159,7 @@ Gram = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Level:
-    """Counts of one n-gram order, with each context's total count and the probability mass (in counts) that it
-    reserves for shorter contexts.
-    """
+    """Counts of one n-gram order: for each context its total, and the mass that it reserves for shorter contexts."""
 
     grams: dict[Gram, int]
     discounts: tuple[float, float, float]

@@ -51,8 +51,7 @@ JOINED = ("qkv_proj", "c_attn")
 
 
 class MaxSharePenalty:
-    """Context manager that records unrotated keys during forwards; ``take`` returns how concentrated each key's norm
-    is in few components.
+    """Context manager that records keys before rotary positions; ``take`` returns how far few components dominate them.
 
     >>> with MaxSharePenalty(model) as penalty:  # doctest: +SKIP
     ...     for batch in batches:
@@ -87,8 +86,7 @@ class MaxSharePenalty:
         self._captured.clear()
 
     def take(self, counted: Tensor | None = None) -> Tensor:
-        """Return the smooth peak share (order-8 power mean over root mean square of a key's components), averaged over
-        keys and layers, and clear the recorded keys.
+        """Return the peak share of the recorded keys, averaged over keys and layers, and clear them.
 
         Args:
             counted: ``(batch, position)``, 0 or False at padding, which is left out; None where all count.

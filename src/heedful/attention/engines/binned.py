@@ -1,5 +1,5 @@
-"""Downsample the attention matrix of a call of any length to a grid of query and key bins, with the sum and mean of
-the weights in each bin.
+"""Downsample the attention matrix of a call to a grid of query and key bins, with the sum and the mean weight of each
+bin.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Split a call into blocks of queries for matrix products, with buffers and the rows that one block passes on to the
-next.
+"""Split a call into blocks of queries; each block hands its last rows to the next one.
 
 Position tensors that depend only on sequence lengths, cached for calls of equal lengths.
 """
@@ -182,8 +181,8 @@ class Tail:
     first: int = 0
 
     def products(self, weights: Tensor, begin: int, first: int, scratch: Scratch) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield dot products of unnormalised weight rows ``i`` and ``i + lag`` whose later row is in this block, then
-        store the block's last rows for the next call.
+        """Yield the dot products of weight rows ``i`` and ``i + lag``, then store this block's last rows for the next
+        call.
 
         Args:
             weights: ``(batch, head, query, key)`` un-normalised weights of the block.

@@ -223,8 +223,8 @@ def begin_groups(inputs: KernelInputs, gathered: Gathered) -> None:
 
 
 def add_groups(inputs: KernelInputs, span: Span, query: Tensor, size: Tensor, mass: Tensor, gathered: Gathered) -> None:
-    """Compute and store the mass and the number of visible keys of each group, segment and token match, for the
-    queries of a span.
+    """Store the mass and the number of visible keys of each group for the queries of a span; segments and matching
+    tokens are groups too.
 
     Args:
         inputs: The call.

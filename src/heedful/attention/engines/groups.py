@@ -22,7 +22,7 @@ NO_QUERY, NO_KEY = -1, -2
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """Labels of positions; heedful measures each query's mass on every kind of key.
+    """Labels that divide the positions of a text into groups, so that attention mass can be measured per group.
 
     A negative label is none: such a key belongs nowhere, and for such a query the masses that compare its own label
     are NaN. Nothing here hides a key: unseen keys have no mass whatever their label.
@@ -88,8 +88,8 @@ class Match:
         return same & self.allows(key, self.own[begin:end, None])
 
     def named(self, mass: Tensor, visible: Tensor, begin: int, end: int) -> Iterator[tuple[str, Tensor]]:
-        """Yield two (name, values) pairs for queries ``[begin, end)``: first the mass on matching keys, NaN if a query
-        has no label, then the number of visible matching keys.
+        """Yield two (name, values) pairs for queries ``[begin, end)``: the mass on matching keys, and the number of
+        visible matching keys.
         """
         unknown = (self.query[:, begin:end] == NO_QUERY)[:, None]
         yield f"{self.name}_mass", mass.masked_fill(unknown, math.nan)

@@ -110,9 +110,7 @@ Parts = list[tuple[slice, slice, int]]
 
 
 def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
-    """Return whether each part of a call (sequences and key heads that ``plan`` yields) fits into one block of all
-    queries and keys.
-    """
+    """Return whether every part of a call fits into one block; ``plan`` divides a call by sequences and key heads."""
     n_queries, n_keys = call.n_queries, call.n_keys
     return parts[0][2] >= n_queries and call.visibility.key_range(0, n_queries, n_queries, n_keys) == (0, n_keys)
 
@@ -120,8 +118,8 @@ def fits_one_block(call: AttentionCall, parts: Parts) -> bool:
 def in_one_block(
     call: AttentionCall, parts: Parts, dtype: torch.dtype, extras: Extras, labels: GroupLabels | None
 ) -> Moments:
-    """Compute the moments of a call if each of its parts (sequences and key heads that ``plan`` yields) fits into one
-    block.
+    """Compute the moments of a call whose parts each fit into one block; ``plan`` divides a call by sequences and key
+    heads.
 
     Args:
         call: The call.
@@ -315,8 +313,7 @@ Found = Iterator[tuple[str, Tensor]]
 def group_moments(
     labels: GroupLabels | None, weights: Tensor, known: Tensor, seen: Tensor, span: tuple[int, int], first: int
 ) -> Found:
-    """Yield (name, values) pairs with the attention mass on a set of keys and the number of its visible keys; sets are
-    token groups, segments, keys with the query's token, and induction keys.
+    """Yield (name, values) pairs: for each set of keys, its attention mass and its number of visible keys.
 
     Args:
         labels: Groups of the sequences of the weights, or None.
@@ -343,8 +340,7 @@ def group_moments(
 
 
 def distance_mass(call: AttentionCall, weights: Tensor, known: Tensor, begin: int, first: int) -> Tensor:
-    """Return each query's attention mass by distance to the key, ``(batch, head, query, bin)``, computed from
-    cumulative sums of weights.
+    """Return each query's attention mass by distance to the key, ``(batch, head, query, bin)``.
 
     Args:
         call: The part's call.

@@ -170,9 +170,7 @@ class KernelAnswer:
 
 
 class Kernel(ABC):
-    """Interface of a fused attention kernel: its forward with log-sum-exp, and its gradient with respect to the values
-    at scale 1.
-    """
+    """Interface of a fused attention kernel: a forward that also gives the log-sum-exp, and the values' gradient."""
 
     device: ClassVar[str]
     operator: ClassVar[str]

@@ -95,8 +95,8 @@ class CalibrationPlan:
         return max(least, round(short * self.repetitions * min(1.0, FULL_LENGTH / length)))
 
     def fresh(self, length: int) -> int:
-        """Return how many random models to simulate at a sequence length; fewer at longer lengths, which is enough
-        because rates are pooled over lengths.
+        """Return how many random models to simulate at a sequence length; rates are pooled over lengths, so long ones
+        need fewer.
         """
         share = FRESH_SHARE if length >= FRESH_LEAST else 1
         return max(1, round(share * self.repetitions * min(1.0, FRESH_LENGTH / length) ** 2))
@@ -104,8 +104,7 @@ class CalibrationPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Number of yes answers that one threshold rule of an older validation guide gave, for one kind of simulated
-    attention and one sequence length.
+    """How often one rule of an older guide said yes, for one kind of simulated attention and one sequence length.
 
     Attributes:
         rule: The rule in words.
@@ -144,9 +143,7 @@ class Calibration:
 
     @cached_property
     def promises(self) -> list[Rate]:
-        """Simulated rates with their promised bounds, pooled over sequence lengths: one ``Rate`` for each claim,
-        event, kind of simulated attention, and masking (causal or not).
-        """
+        """Simulated rates pooled over sequence lengths, each with the bound that was promised for it."""
         found: dict[tuple[object, ...], list[Rate]] = {}
         for rate in self.rates:
             key = (rate.claim, rate.event, rate.world, rate.causal, rate.promise, rate.nominal)
@@ -261,8 +258,7 @@ DOCUMENTS = (16, 32, 64, 128, 256, 512)
 
 
 def bound_rates(shape: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Simulate how often the confidence interval lies wholly below the true mean (risks a false "unused") or wholly
-    above it (risks a false PASS), for each number of documents.
+    """Simulate how often a confidence interval lies wholly below or wholly above the true mean, by number of documents.
 
     Args:
         shape: A name of ``losses.SKEW``.

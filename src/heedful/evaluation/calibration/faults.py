@@ -145,7 +145,7 @@ NOISE = {"clear layers": 0.5, "noisy layers": 1.8}
 
 
 def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterator[Rate]:
-    """Simulate how often claim T8 passes for unrelated layers, and for layers whose true means correlate.
+    """Simulate how often the diversity claim passes: for unrelated layers, and for layers whose true means correlate.
 
     Args:
         layers: Number of layers.
@@ -183,7 +183,7 @@ def correlation_rates(layers: int, noise: str, trials: int, seed: int) -> Iterat
 
 
 def document_rates(layers: int, trials: int, seed: int) -> Iterator[Rate]:
-    """Simulate how often claim T8 passes over documents, which it asks in models of few layers.
+    """Simulate how often the diversity claim passes over documents, as it is judged in models of few layers.
 
     Args:
         layers: Number of layers, each of six heads whose concentrations go together.

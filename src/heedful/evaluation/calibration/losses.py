@@ -97,9 +97,7 @@ def noise_of(shape: str, random: np.random.Generator, size: tuple[int, ...] = (D
 
 
 def study_with_interim_analyses(arms: dict[str, Array], interim_analyses: int) -> Study:
-    """Return a study with given loss differences under each replacement; each replacement is measured only up to the
-    interim analysis that settles its verdict.
-    """
+    """Return a study with given loss differences, where each replacement is measured until its verdict is settled."""
     import torch
 
     study = _study(arms)

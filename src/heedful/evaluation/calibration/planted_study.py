@@ -151,8 +151,7 @@ HEADS, DOCUMENTS = 8, 16
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Sizes of the effects planted in a simulated attention call: standard deviations of logits, amounts added to
-    logits, and intended attention masses.
+    """Sizes of the effects that are planted in a simulated attention call.
 
     Attributes:
         name: What the table calls it.

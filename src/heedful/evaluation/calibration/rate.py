@@ -106,8 +106,8 @@ class Rate:
 
 
 def worth_of(happened: Sequence[Sequence[bool]]) -> float:
-    """Return the effective number of independent trials, given the outcomes of correlated trials, one sequence of
-    bools per group.
+    """Return how many independent trials a number of correlated trials is worth; the outcomes come in groups, as lists
+    of bools.
 
     Source: Korn and Graubard 1998, Survey Methodology 24:193: the number over the design effect, and the quantiles of
     Student's t for as many groups in place of as many trials.

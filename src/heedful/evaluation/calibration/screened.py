@@ -27,8 +27,8 @@ AGREEMENT = 0.75
 
 
 def screened_rates(shape: str, trials: int, seed: int, *, apart: bool = True) -> Iterator[Rate]:
-    """Yield simulated rates of false findings, missed intervals and found effects when heads are ranked on some
-    documents and tested on others; most true effects are 0.
+    """Rank heads on some documents, test the top ones on others, and yield the rates of false findings, missed
+    intervals and found effects.
 
     Args:
         shape: A name of ``losses.SKEW``.

@@ -20,7 +20,7 @@ SOURCE = (
     meaning="If this fails, tokens far apart read the same keys: one summary serves the whole text.",
 )
 def distant_queries_differ(study: Study) -> list[Finding]:
-    """Queries 10 positions apart weight their common keys differently, by more than their positions explain.
+    """Queries 10 positions apart attend differently to the keys that both see, by more than their positions explain.
 
     The divergence between the mean patterns of the documents is what positions account for; a pattern that is the same
     in every text, however much its rows differ, exceeds it by 0. ``detail`` tells the divergence itself and the excess

@@ -86,7 +86,9 @@ def _added(heads: Sequence[HeadRow], page: Sheet) -> list[Line]:
 
 
 def layer_lines(heads: Sequence[HeadRow], page: Sheet, *, shown: int | None = LAYERS) -> list[Line]:
-    """Return a line per layer with its count of heads by verdict and median effective keys, then one for all layers."""
+    """Return one line per layer, with its heads counted by verdict and its median effective keys, and a last line for
+    all layers.
+    """
     if not heads:
         return []
     layers = sorted({row.layer for row in heads})

@@ -23,8 +23,8 @@ FEWEST_QUERIES = 8
 
 
 def key_sinks(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Return the position of the key with the largest mean weight over the queries that see it, and the mean weight
-    and position of the largest after the first key, ``(sequence, head)``.
+    r"""Return the most attended key of each head with its mean weight, over all keys and without the first,
+    ``(sequence, head)`` each.
 
     .. math:: \alpha_j = \mathrm{mean}_{i\,:\,j\ \text{visible}}\, A_{ij}
 

@@ -80,8 +80,8 @@ def value_norms(call: AttentionCall, weights: Tensor | None) -> Tensor:
 
 
 def value_weighted(sight: ProbedCall) -> dict[str, Tensor]:
-    r"""Return the first key's share of attention weighted by value norms, and the attention mass on keys whose value
-    norm is near zero, ``(sequence, head)`` each.
+    r"""Return two masses of each head, ``(sequence, head)``: on the first key, weighted by value norms, and on keys of
+    near-zero value norm.
 
     With :math:`f_j = \lVert v_j W_O^h \rVert`,
 

@@ -183,7 +183,7 @@ def first_kappa(rule: str, kappa: float, dims: Sequence[int]) -> tuple[float, ..
 
 
 def kappa_for(divergences: Tensor, visible: Tensor, target: float) -> Tensor:
-    r"""Return the temperature of each head that gives the concentration ``target``, ``(head,)``.
+    r"""Return the temperature at which each head has the concentration ``target``, ``(head,)``.
 
     .. math:: \text{find } \kappa_h \text{ with } \operatorname{mean}_i (\log n_i - H_i) = D
 

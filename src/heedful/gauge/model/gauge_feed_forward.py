@@ -46,8 +46,8 @@ class LearnedFeedForward(nn.Module):
 
 
 class BeliefNorm(nn.LayerNorm):
-    """Layer norm of belief means; it computes in the means' number format (float32 or better) whatever the format of
-    its gains.
+    """Layer norm of belief means, computed in the format of the means (float32 or better), whatever the format of its
+    gains.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from heedful.gauge.model.gauge_config import GaugeConfig
 
 
 class BeliefTable(nn.Embedding):
-    """Embedding table that stores the standard deviation of its initial values; with 0, all values start at 0.
+    """Embedding table that remembers the standard deviation of its initial values; with 0, all values start at 0.
 
     The deviation belongs to the table itself: transformers draws nothing for modules without parameters.
     """
@@ -98,8 +98,8 @@ class BeliefTables(nn.Module):
 
     @torch.no_grad()
     def angle_spread(self, ids: Tensor) -> Tensor:
-        """Return the standard deviation over tokens of the frames' rotation vectors, averaged over the three
-        components; NaN if all irreps are scalar.
+        """Return how far the frames' rotation vectors spread over tokens (standard deviation, mean of three
+        components); NaN for scalars alone.
 
         Args:
             ids: ``(batch, token)``.

@@ -1,5 +1,5 @@
-"""Capture modules that compute their heads one after the other: softmaxes of ``(batch, query, key)`` are gathered as
-heads of one call.
+"""Capture modules that compute one head after the other: the softmaxes ``(batch, query, key)`` become the heads of one
+call.
 
 A module that loops over its heads makes one product a head. They are gathered while it runs and become one call when
 it ends, with heads in the order of the loop. A softmax that descends from the product of an earlier one is no further
@@ -57,8 +57,8 @@ class HeadCall:
 
 @dataclass(eq=False)
 class HeadLoop:
-    """State of one running module that computes its heads one after the other: heads gathered so far, and replacements
-    of their outputs.
+    """State of a running module that computes one head after the other: the heads so far, and what replaces their
+    outputs.
 
     Attributes:
         frame: The module's frame.
@@ -78,16 +78,14 @@ class HeadLoop:
 
 
 class HeadLoops:
-    """Collector of the heads of running modules that compute them one after the other; it delivers them as whole
-    calls.
-    """
+    """Collects the heads of modules that compute one head after the other, and delivers them as whole calls."""
 
     def __init__(self, way: Interceptor) -> None:
         self.way = way
         self.running: dict[int, HeadLoop] = {}
 
     def open(self, frame: Frame) -> bool:
-        """Return whether a module may compute its heads one after the other: False if an earlier run showed a single
+        """Return whether a module may compute one head after the other; it may not if an earlier run showed a single
         head.
         """
         return frame.module not in _single
@@ -102,13 +100,13 @@ class HeadLoops:
         return call.n_queries == call.n_keys if frame.entered is None else rows >= frame.entered
 
     def passes(self, frame: Frame) -> bool:
-        """Return whether to skip capturing the rest of this run, because a replacement makes the module run again."""
+        """Return whether to skip the rest of this run, because a replacement makes the module run again."""
         loop = self.running.get(frame.number)
         return loop is not None and loop.changed
 
     def answer(self, frame: Frame) -> tuple[bool, Tensor | None]:
-        """Return whether the next product was already gathered in an earlier run of this forward, and its replacement
-        (None keeps the module's own).
+        """Return whether the next product is known from an earlier run of this forward, and what replaces it (None:
+        nothing).
         """
         loop = self.running.get(frame.number)
         if loop is None or loop.index >= len(loop.given):

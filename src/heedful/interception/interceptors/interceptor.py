@@ -186,8 +186,8 @@ class Interceptor:
             self.not_understood.setdefault(frame.path, f"a call shows {call.heads} of the {named} heads that it names")
 
     def in_part(self) -> dict[str, str]:
-        """Return modules whose attention was captured only in part, as a dict from module path to the reason, which
-        states the share of captured rows.
+        """Return modules of which only part of the attention was captured, as module path to reason; the reason gives
+        the share of rows.
         """
         found: dict[str, str] = {}
         for path in sorted({path.split("#")[0] for path in self.described}):
@@ -201,9 +201,7 @@ class Interceptor:
         return found
 
     def not_captured(self) -> dict[str, str]:
-        """Return modules whose attention was not captured, or only in part, as a dict from module path to the
-        reason.
-        """
+        """Return modules whose attention was not captured, or not all of it, as module path to reason."""
         blind = "".join(f" ({note})" for subject, note in self.notes.items() if subject in (TRANSFORMED, TRACED))
         missing = {
             path: f"{name} ran and no attention call of it was seen{blind}"

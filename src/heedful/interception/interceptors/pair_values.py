@@ -29,8 +29,7 @@ def of_pairs(
     axes: Axes,
     weights: Tensor,
 ) -> Product | None:
-    """Describe a product of weights, which have an extra axis of length 1, with values of (query, key) pairs; return
-    None for any other product.
+    """Describe a product of weights with values of (query, key) pairs; return None for any other product.
 
     Two forms: ``(weights[..., None] * values)``, summed over keys afterwards, and ``weights[..., None, :] @ values``.
 

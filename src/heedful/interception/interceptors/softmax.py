@@ -134,7 +134,7 @@ class SoftmaxRecorder:
         self.way.stack.seen(frame)
 
     def left(self, frame: Frame, output: Any) -> Any:
-        """When a module's forward ends, report a softmax that was not multiplied with values; drop it after an error.
+        """When a module's forward ends, report a softmax without a product with values, or drop it after an error.
 
         Returns:
             Another output of the module, where its heads came in a loop and were replaced; None otherwise.

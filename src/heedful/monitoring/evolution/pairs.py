@@ -193,7 +193,7 @@ class Change:
 
     @property
     def message(self) -> str:
-        """The change as a sentence: both means, the difference, its interval and what the interval covers."""
+        """The change in a sentence: both means, the difference and its interval."""
         low, high = float(self.difference.low), float(self.difference.high)
         bounds = f", {interval((low, high))} over {self.difference.units} heads" if low == low else ""
         difference = float(self.difference.estimate)
@@ -256,8 +256,8 @@ def directions(found: list[Change]) -> str:
 
 
 def over_steps(frame: polars.DataFrame, name: str, panel: str) -> list[dict[str, Any]]:
-    """Return chart rows with the mean, minimum and maximum of statistic ``name`` over heads, for each layer group and
-    step.
+    """Return chart rows for each layer group and step: mean, least and largest value of the statistic ``name`` over
+    heads.
     """
     value = polars.col(name).cast(polars.Float64)
     table = (

@@ -21,7 +21,9 @@ def _alone(rows: KeyRows) -> str:
 
 
 def norm(rows: KeyRows) -> str:
-    """Write the paragraph for figure 1: how key norms changed, and how weight decay alone would have changed gains."""
+    """Write the paragraph for figure 1: how key norms changed, and what weight decay alone would have made of the
+    gains.
+    """
     roots = " and ".join(number(math.sqrt(dim)) for dim in rows.dims)
     whose = "keys whose components have a mean square of 1"
     if rows.single:
@@ -68,7 +70,7 @@ def outliers(rows: KeyRows) -> str:
 
 
 def redundancy(rows: KeyRows) -> str:
-    """Write the paragraph for figure 3: how much of the keys' similarity comes from a shared mean vector."""
+    """Write the paragraph for figure 3: how much of the likeness of keys comes from a mean that they share."""
     raw, centred = message(rows, "cosine"), message(rows, "centred_cosine")
     if not raw or not centred:
         return "Too few keys were measured for a mean cosine (it takes 1000 pairs a head), so nothing is drawn."

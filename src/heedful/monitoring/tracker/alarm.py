@@ -1,6 +1,4 @@
-"""Alarms of a training run: what each kind means and what helps, and at which step and in which heads one was
-raised.
-"""
+"""Alarms of a training run: what each kind means, what helps, and where one was raised (step, layer, heads)."""
 
 from __future__ import annotations
 
@@ -110,7 +108,7 @@ class Alarm:
 
     @property
     def row(self) -> dict[str, object]:
-        """The alarm as a row of the tracker's table, column to value; layer and head are those that are worst."""
+        """The alarm as a row of the tracker's table, by column; layer and head are the worst ones."""
         layer, head = self.heads[0] if self.heads else (None, None)
         words = {"label": self.kind, "alarm": self.message, "note": self.advice}
         return {"part": "step", "layer": layer, "head": head, **words}

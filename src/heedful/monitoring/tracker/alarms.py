@@ -65,8 +65,7 @@ MEMORY, FEWEST, IN_A_ROW = 200, 5, 3
 
 @dataclass(frozen=True)
 class Readings:
-    """The measured values of one step from which alarms are judged; a mapping's key is (layer, head), with head None
-    for a whole layer.
+    """The values of one step from which alarms are judged, by (layer, head); head None stands for a whole layer.
 
     Attributes:
         entropy_share: Mean of ``H / log n``.

@@ -236,8 +236,8 @@ class AttentionTracker(TrainerCallback):
         control.should_save = control.should_save or self.should_save
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
-        """Store the loss and the gradient norm before clipping, which the Trainer reports only here, and add the
-        tracker's scalars to the log.
+        """Keep the loss and the unclipped gradient norm, which the Trainer reports only here, and add the tracker's
+        scalars to the log.
         """
         for name in ("loss", "grad_norm"):
             if name in (logs or {}):

@@ -39,8 +39,7 @@ def _always() -> bool:
 
 @dataclass
 class ForwardSums:
-    """Sums of the statistics of each attention module over all forwards run inside ``meeting``, until enough sequences
-    are measured.
+    """Sums of statistics of each attention module, over the forwards that run inside ``meeting``.
 
     Attributes:
         sample: How much of a batch is measured.
@@ -148,8 +147,7 @@ def _in_backward() -> bool:
 
 
 class ForwardRecorder:
-    """Recorder of the next training forwards of a model, until enough sequences for its sample are measured; it
-    ignores all other forwards.
+    """Records the next training forwards of a model until enough sequences are measured, and ignores all others.
 
     A step that is accumulated from several forwards is measured as the same step in one forward would be. A forward
     counts where gradients are on and, if the model was ever seen in training mode, it is in training mode:
@@ -251,7 +249,7 @@ def _several() -> bool:
 
 
 def over_ranks(sums: Sums, device: torch.device) -> Sums:
-    """Return the sums over all processes, by one all-reduce; every process must call it with the same names.
+    """Return the sums over all processes, by one all-reduce; every process has to call it with the same names.
 
     Args:
         sums: Those of this process.

@@ -1,4 +1,4 @@
-"""Sum statistics of one attention call: of its attention rows, and of queries and keys before and after rotary
+"""Sum the statistics of one attention call: those of its rows, and those of queries and keys with and without rotary
 positions.
 
 Measure the spread of logits over a query's visible keys; the larger the spread, the sharper attention is.
@@ -42,7 +42,7 @@ _BRIEF_MOMENTS = Extras(only=frozenset({"received"}))
 
 @dataclass(frozen=True)
 class Layer:
-    """Fixed facts of a tracked attention module: index, path, numbers of heads, head names."""
+    """What is fixed about a tracked attention module: index, path, numbers of heads, head names."""
 
     index: int
     path: str
@@ -79,8 +79,8 @@ def layer_sums(
 
 
 def attention_sums(call: AttentionCall) -> Sums:
-    """Return the sums over sequences of each attention statistic, averaged over a sequence's rows with at least 8
-    visible keys.
+    """Return the sums over sequences of each attention statistic; a sequence counts by its rows with at least 8 visible
+    keys.
 
     Args:
         call: The attention call; all its rows are measured exactly.
@@ -95,8 +95,8 @@ def attention_sums(call: AttentionCall) -> Sums:
 
 
 def brief_sums(call: AttentionCall) -> Sums:
-    """Return one call's sums for a brief record: largest logit, entropy, and the weights on the first key and on the
-    most attended key.
+    """Return what a brief record needs of one call: largest logit, entropy, and the weights on the first and the
+    strongest key.
 
     Args:
         call: The attention call; all its rows are measured exactly.
@@ -140,8 +140,7 @@ def largest_logit(moments: Moments) -> Tensor:
 
 
 def strongest_mass(moments: Moments) -> Tensor:
-    r"""Return the largest mean weight that a key gets from the queries that see it, among keys that enough queries see,
-    ``(batch, head)``.
+    r"""Return the largest mean weight of any key, ``(batch, head)``; a key's mean is over the queries that see it.
 
     .. math:: \max_j \operatorname{mean}_{i\,:\,j\ \text{visible}} A_{ij}
 

@@ -96,8 +96,8 @@ class Updates:
         }
 
     def end(self) -> dict[str, Row]:
-        """Return the size of each projection's update since ``begin``, as table columns by module path; if weights are
-        sharded, every process must call this.
+        """Return the size of each projection's update since ``begin``, as columns by module path; with sharded weights
+        every process has to call.
 
         ``query_update`` is the Frobenius norm of the change of W_Q over that of W_Q itself, ``query_update_norm`` the
         change's; key, value and output likewise, and ``joint_...`` where one weight gives query, key and value.
@@ -150,7 +150,7 @@ def total_gradient(optimizers: Sequence[torch.optim.Optimizer], scale: float) ->
 
 @dataclass
 class Gains:
-    """Learned gains of query and key norms, each with the norm that weight decay alone would give it."""
+    """Learned gains of query and key norms, beside the norms that weight decay alone would give them."""
 
     found: dict[tuple[str, str], nn.Parameter] = field(default_factory=dict)
     curves: dict[tuple[str, str], DecayCurve] = field(default_factory=dict)

@@ -1,6 +1,4 @@
-"""Extension point of the tracker, by which a feature adds sums per call, rows per head, and columns and a text line
-per step.
-"""
+"""Extension point of the tracker: features may add sums to a call, rows to a head, columns and a line to steps."""
 
 from __future__ import annotations
 

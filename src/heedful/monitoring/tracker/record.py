@@ -25,8 +25,8 @@ WITH_INTERVAL = ("entropy_share", "concentration", "sink_mass", "logit_sd")
 
 
 def layer_rows(layer: Layer, sums: Sums) -> list[Row]:
-    """Convert one layer's sums to table rows: of queries and keys at each stage, of each head's attention, of
-    registered extensions, and the share of sink heads.
+    """Convert the sums of one layer to table rows: queries and keys at each stage, the attention of each head,
+    extensions, sink share.
 
     Args:
         layer: The layer.
@@ -166,8 +166,7 @@ def step_line(step: int, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def head_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Format one line per head: standard deviation of its weights, KL from uniform in nats, normalised entropy,
-    largest logit, mass on the first key, label.
+    """Format one line per head with its main statistics and label.
 
     Args:
         rows: Those of a step.

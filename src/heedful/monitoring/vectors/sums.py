@@ -106,7 +106,7 @@ class MeanInterval:
 
 
 def sequence_sums(name: str, values: Tensor) -> dict[str, Tensor]:
-    """Return the count, sum and sum of squares over sequences, ``(head,)`` each.
+    """Return count, sum and sum of squares over sequences, ``(head,)`` each.
 
     Args:
         name: What the values are.

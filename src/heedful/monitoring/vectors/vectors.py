@@ -118,8 +118,7 @@ class Sample:
 
 
 def sampled(values: Tensor, real: Tensor | None, sample: Sample, turn: int) -> Vectors:
-    """Select a sample of the vectors; the largest absolute component of each head is computed over all vectors, not
-    just the sample.
+    """Select a sample of the vectors; the largest component of each head is still that of all vectors.
 
     Args:
         values: ``(batch, head, position, dim)``.

@@ -78,7 +78,7 @@ class AlignedLayer:
         self.rows[key][index] += _added(self.sums[key][index], columns, ~np.isnan(found.uniform_divergence))
 
     def add_unseen(self, key: Key, index: int, counts: RowAlignment, unseen: RowAlignment) -> None:
-        """Add the divergences of rows for which both the counts and the held-out counts predict attention.
+        """Add the divergences of rows for which the counts and the held-out counts both predict attention.
 
         Args:
             key: The table.
@@ -284,8 +284,7 @@ def frequency_log_weights(
 
 
 def skill_by_document(divergence: Array, uniform: Array) -> Array:
-    r"""Return linearised values per document, ``(document, ...)``: their mean is the skill ``1 - KL / KL_uniform``,
-    their spread gives its interval.
+    r"""Return values per document, ``(document, ...)``, whose mean is the skill ``1 - KL / KL_uniform``.
 
     .. math:: s + (g_d - s\, u_d) / \bar u, \qquad g_d = u_d - \mathrm{KL}_d, \quad s = \bar g / \bar u
 

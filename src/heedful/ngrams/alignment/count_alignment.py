@@ -201,8 +201,8 @@ def drawn_piece(
     heads: Sequence[HeadAlignment],
     log_weights: LogWeights,
 ) -> DrawnPiece | None:
-    """Return an excerpt of a text for drawing, with its expected weights and the actual weights of selected heads;
-    None if no head has a skill.
+    """Return an excerpt of a text for drawing: its expected weights and the weights of some heads; None if no head has
+    a skill.
 
     Args:
         model: The model.

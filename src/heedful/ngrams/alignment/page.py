@@ -219,7 +219,7 @@ MOST_UNSEEN = 16
 
 
 def unseen_part(record: Alignment) -> PagePart:
-    """Return the section that compares skill against counts and held-out counts, on rows that both predict.
+    """Return the section on skill against counts and against held-out counts, on rows that both predict.
 
     Args:
         record: What to show; it has held-out counts.

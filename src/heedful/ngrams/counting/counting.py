@@ -1,5 +1,4 @@
-"""Count text in shards to a folder, then merge each table; an interruption loses at most the
-shards that its workers were counting.
+"""Count text in shards to a folder, then merge each table; an interruption loses at most the shards being counted.
 
 Merge shards into whole tables by grouped sums, in context ranges if a table is large.
 """

@@ -73,7 +73,7 @@ class TableFacts:
 
     @property
     def coverage(self) -> float:
-        r"""Estimated probability that the next (context, token) pair was already counted, :math:`1 - N_1 / N`.
+        r"""Estimated probability that the next (context, token) pair was counted before, :math:`1 - N_1 / N`.
 
         Source: Good 1953, doi:10.1093/biomet/40.3-4.237. NaN where nothing was counted.
         """

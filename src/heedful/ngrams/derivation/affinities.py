@@ -55,7 +55,7 @@ class Affinity:
         return self.stored.shape
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the entries of some rows and columns as a dense block, ``(row, column)``."""
+        """Return the entries of some rows and columns, ``(row, column)``, as a dense block."""
         return self.stored[rows][:, columns].toarray() + self.left[rows] @ self.right[columns].T
 
     def weighed(self, row_weight: np.ndarray, column_weight: np.ndarray) -> Affinity:
@@ -93,9 +93,7 @@ class Affinity:
         return total + float(((left.T @ left) * (right.T @ right)).sum())
 
     def size(self, row_weight: np.ndarray, column_weight: np.ndarray) -> float:
-        """Return the root of the summed squared norms of the weighted sparse and low-rank terms, a scale for rounding
-        errors.
-        """
+        """Return a scale for rounding errors: the root of the summed squared norms of all weighted terms."""
         nothing = np.zeros((self.shape[0], 0)), np.zeros((self.shape[1], 0))
         sparse_part = Affinity(self.stored, *nothing).squared_norm(row_weight, column_weight)
         low_part = Affinity(sparse.csr_array(self.shape), self.left, self.right)
@@ -122,9 +120,7 @@ def normalised(table: NgramTable) -> Affinity:
 
 
 def degree_regularised(table: NgramTable) -> Affinity:
-    """Return ``C / sqrt((r + t)(c + t))``, where t is the mean row or column sum; it prevents rare pairs from giving
-    singular values of 1.
-    """
+    """Return ``C / sqrt((r + t)(c + t))`` with the mean sum t, so that rare pairs give no singular values of 1."""
     row, column = table.row_sums, table.column_sums
     seen_rows, seen_columns = max(int((row > 0).sum()), 1), max(int((column > 0).sum()), 1)
     rows = 1 / np.sqrt(row + table.total / seen_rows)

@@ -333,7 +333,7 @@ def _sums(call: AttentionCall) -> Tensor:
 
 @dataclass(frozen=True)
 class HeadPairing:
-    """Which token, counted from the query, the heads with one skip predict, and a sentence that describes it.
+    """Which token the heads of one skip predict, counted from the query, and a sentence that says so.
 
     Attributes:
         skip: Their skip.

@@ -56,7 +56,7 @@ def _least_squares(rows: np.ndarray) -> Reader:
 
 
 def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Return a function that maps factors to their least-squares projection, with tokens weighted by frequency."""
+    """Return a function from factors to their least-squares projection; tokens count by their frequency."""
     if frequency is None:
         raise UsageError("encoder 'frequency_pseudo_inverse' wants how often each token occurs")
     root = np.sqrt(frequency / frequency.sum())[:, None]
@@ -65,8 +65,8 @@ def frequency_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, freq
 
 
 def joint_pseudo_inverse(fed: np.ndarray, positions: np.ndarray | None, frequency: np.ndarray | None) -> Reader:
-    """Return a function that maps factors to a projection computed by ``pinv([X; positions])``, so that added position
-    vectors have no effect.
+    """Return a function from factors to a projection that added position vectors do not change: ``pinv([X;
+    positions])``.
     """
     if positions is None:
         raise UsageError("encoder 'joint_pseudo_inverse' wants the position vectors that are added")
@@ -89,8 +89,7 @@ ENCODERS = {
 def reader(
     name: str, fed: np.ndarray, positions: np.ndarray | None = None, frequency: np.ndarray | None = None
 ) -> Reader:
-    """Return a function that maps factors to projections by the named encoder; what does not depend on the factors is
-    precomputed.
+    """Return a function from factors to projections by the named encoder; it computes once what all factors share.
 
     Args:
         name: A key of ``ENCODERS``.
@@ -127,8 +126,8 @@ def encoded(name: str, fed: np.ndarray, factor: np.ndarray, positions: np.ndarra
 
 
 def unread(fed: np.ndarray, projection: np.ndarray, factor: np.ndarray, frequency: np.ndarray) -> float:
-    """Return the relative squared error of ``fed @ projection`` as an approximation of ``factor``, with tokens
-    weighted by frequency; 0 is exact.
+    """Return how much of a factor a projection does not give back: the relative squared error, weighted by token
+    frequency.
 
     Args:
         fed: ``(vocabulary, width)``.

@@ -214,8 +214,8 @@ class _Entry:
 
 
 class SharedFactors:
-    """Cache of factors for each matrix, where smaller ranks reuse the triplets of larger ones, and of encoders for
-    each input.
+    """Cache of the factors of each matrix and of the encoders for each input; a smaller rank reuses what a larger one
+    found.
 
     What was used last stays longest.
 

@@ -75,8 +75,8 @@ class Stage:
         return vectors[:, ::-1].T[values[::-1] > values[-1] * len(values) * np.finfo(np.float64).eps]
 
     def unread(self, projection: np.ndarray, factor: np.ndarray) -> float:
-        """Return the relative squared error of a projection applied to the attention input, as an approximation of
-        ``factor``, weighted by frequency.
+        """Return how much of ``factor`` a projection of the attention input does not give back (relative squared
+        error).
         """
         frequency = np.ones(len(self.fed)) if self.frequency is None else self.frequency
         return unread(self.fed, projection, factor, frequency)
@@ -84,8 +84,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class HeadFactors:
-    """Target query, key, value and output vectors of each token, from which a head's matrices are recomputed if
-    embeddings change.
+    """Vectors that each token's query, key, value and output should have; a head's matrices are computed from them.
 
     Attributes:
         query: ``(context, vocabulary, rank)``: of the token itself first, then of those before it.

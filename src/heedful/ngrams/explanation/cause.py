@@ -52,8 +52,7 @@ class HeadInputs:
 def reading_of(
     model: HeedfulDerivedForCausalLM, recipe: DerivationRecipe, unread: tuple[float, float] | None
 ) -> HeadInputs:
-    """Return the head inputs of a derived model: whether its embeddings are unchanged, vocabulary size, width, size of
-    unread positions and encoder error. The model is not run.
+    """Return the head inputs of a derived model, read from its config and weights; the model is not run.
 
     Args:
         model: A derived model.

@@ -367,8 +367,7 @@ def geometry_of(model: HeedfulDerivedForCausalLM, table: NgramTable, recipe: Der
 
 
 def decomposition_of(table: NgramTable, recipe: DerivationRecipe, report: FactorReport | None) -> Decomposition | None:
-    """Return singular values, rank and errors of the first head's decomposed affinity matrix, or None if no matrix was
-    decomposed (``report`` is None).
+    """Return singular values, rank and errors of the first head's affinity matrix, or None if no matrix was decomposed.
 
     Args:
         table: Its counts.

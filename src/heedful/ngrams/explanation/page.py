@@ -221,9 +221,7 @@ PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 
 
 def scale_chart(record: Explanation) -> Drawn:
-    """Draw normalised entropy and skill (clipped at -1) against the scale of the matrices, one line per layer; the
-    first layer also has 95 % intervals.
-    """
+    """Draw entropy and skill against the scale of the matrices, one line per layer; the first layer has intervals."""
     import altair
 
     rows: list[dict[str, Any]] = [
@@ -389,8 +387,8 @@ def skill_by_head(rows: Sequence[Row]) -> altair.TopLevelMixin:
 
 
 def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
-    """Draw singular values, largest first; highlight the ten smallest kept ones, which a solver with ascending order
-    prints as its top ten.
+    """Draw singular values, largest first, and mark the ten smallest kept ones; an ascending solver prints those as its
+    top ten.
 
     Args:
         values: All of them, largest first.
@@ -413,8 +411,7 @@ def singular_values(values: Sequence[float], kept: int) -> altair.TopLevelMixin:
 
 
 def entropy_and_ceiling(rows: Sequence[Row], flat: float) -> altair.TopLevelMixin:
-    """Draw attention entropy in nats by query position, with a dashed line at ``flat``, the maximum of the last row
-    (log of the number of tokens).
+    """Draw attention entropy in nats by query position; a dashed line at ``flat`` shows the maximum of the last row.
 
     Args:
         rows: ``position``, ``series`` and ``nats``.

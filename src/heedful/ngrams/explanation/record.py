@@ -18,8 +18,7 @@ ONE_KEY = "one key"
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledLayer:
-    """Measurements of one layer at one matrix scale, averaged over heads; a field of type ``Effect`` is a mean over
-    documents with a 95 % interval.
+    """Measurements of one layer at one scale of its matrices, averaged over heads.
 
     Attributes:
         layer: Layer index.

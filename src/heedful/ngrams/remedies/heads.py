@@ -51,8 +51,7 @@ def frequencies(table: NgramTable) -> Array:
 
 
 def heads_of(material: Material, context: RemedyContext, seeds: Sequence[int]) -> tuple[list[Head], dict[str, str]]:
-    """Return the heads to measure, of which the first two are the unigram and bigram baselines, and the reason for
-    each head that can't be measured, by name.
+    """Return the heads to measure, two baselines first, and why other heads cannot be measured, by name.
 
     Args:
         material: Counts.

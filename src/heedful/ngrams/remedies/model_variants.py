@@ -1,5 +1,4 @@
-"""Variants made from given models: each derived head in its present state, or, for a model without derivation, the
-head nearest to the counts.
+"""Variants made from given models: derived heads as they now are, or the head that is nearest to the counts.
 
 Compute attention logits of a running model's heads on short excerpts, by layer and batch.
 
@@ -66,8 +65,8 @@ class Subject:
 
     @property
     def contexts(self) -> dict[tuple[int, int], Context]:
-        """Context length and skip of the counts with which each derived head is compared, by (layer, head); empty if
-        the model has no such head.
+        """Context length and skip of the counts that belong to each derived head, by (layer, head); empty without
+        derived heads.
         """
         recipe = self.recipe
         if recipe is None or recipe.pattern == "offset":
@@ -87,8 +86,7 @@ class Subject:
 def model_variants(
     subjects: Sequence[Subject], material: Material, known: Collection[str]
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Return the variants made from given models, and the reason for each model whose heads can't be compared with the
-    counts, by model name.
+    """Return the variants made from given models, and why other models cannot be compared with the counts, by name.
 
     Args:
         subjects: The models.
@@ -308,8 +306,8 @@ class _One:
 
 
 def given_models(places: Sequence[str], counts: Counts, length: int) -> tuple[list[Subject], list[GivenModel]]:
-    """Load the given models and return a suite's subjects and their records, in the given order; models that differ
-    only in their seed form one subject.
+    """Load the given models; return a suite's subjects and their records. Models that differ only in their seed are one
+    subject.
 
     Folders that differ in their seeds alone become one subject. A run whose embeddings were trained is held against the
     same run with frozen embeddings, where that is given too.

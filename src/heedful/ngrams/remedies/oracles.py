@@ -40,8 +40,8 @@ def noise(material: Material, tokens: np.ndarray, seed: int) -> np.ndarray:
 
 
 def counted(n: int) -> Callable[[Material, np.ndarray, int], np.ndarray]:
-    """Return a function from tokens to the log of the weights that counts of n-token contexts predict, interpolated
-    with those of shorter contexts.
+    """Return a function from tokens to log weights: those that counts of n-token contexts predict, mixed with shorter
+    contexts.
 
     Args:
         n: Tokens of the contexts.
@@ -91,8 +91,8 @@ def oracle_log_weights(
 
 
 def smoothed_oracle_log_weights(tables: Sequence[NgramTable], tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    r"""Return log attention weights ``(row, position)`` from probabilities that interpolate each context length with
-    the next shorter one.
+    r"""Return log attention weights ``(row, position)``; the probabilities of each context length are mixed with those
+    of shorter ones.
 
     .. math:: P_n(b \mid a) = \frac{C_{ab} + \beta P_{n-1}(b \mid a')}{r_a + \beta}, \qquad \beta = 1
 

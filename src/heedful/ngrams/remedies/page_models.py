@@ -50,7 +50,7 @@ def _compared_models(heads: Sequence[Remedy]) -> str:
 
 
 def sharpness(record: AblationSuite) -> PagePart:
-    """Return the section on each given head's entropy and the effect of temperature on its KL.
+    """Return the section on each given head's entropy, and on what temperature does to its KL.
 
     Args:
         record: The suite.
@@ -87,8 +87,7 @@ def _folders(one: GivenModel) -> str:
 
 
 def learnt_embeddings(record: AblationSuite) -> PagePart:
-    """Return the section on how far embeddings moved in training, and on the skill of first-layer heads, whose only
-    input is the embeddings.
+    """Return the section on how far embeddings moved in training, and on the skill of heads that read nothing else.
 
     Args:
         record: The suite.

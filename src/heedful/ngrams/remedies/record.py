@@ -85,9 +85,7 @@ class Remedy:
 
     @property
     def misaligned(self) -> bool:
-        """Whether attention is focused on wrong keys: it is concentrated, and the 95 % interval of its skill lies
-        below 0, so it is worse than equal weights.
-        """
+        """Whether attention is focused on wrong keys: concentrated, yet with a skill below 0 by its whole interval."""
         skill = self.agreement.skill
         return skill.n >= FEWEST_FOR_CLAIM and skill.high < 0 and self.entropy.estimate < DIFFUSE
 

@@ -266,8 +266,7 @@ BIGRAM = 1
 def head_losses(
     material: Material, context: RemedyContext, seeds: Sequence[int]
 ) -> tuple[list[HeadLoss], dict[str, str]]:
-    """Return the loss of each single head, in the order of the page's table, and the reason for each head that can't
-    be measured, by name.
+    """Return the loss of each single head in the order of the page's table, and why other heads have none, by name.
 
     Each head's distribution is mixed with token frequencies, at a share fitted on other pieces of text.
 

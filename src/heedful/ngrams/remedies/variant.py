@@ -218,8 +218,8 @@ class RemedyContext:
 
     @property
     def bare(self) -> DerivationRecipe:
-        """Published recipe without norm, positions and logit scaling, and with embeddings left unchanged, so that only
-        queries and keys shape attention.
+        """The published recipe with embeddings unchanged and no norm, positions or scaling: queries and keys alone
+        shape attention.
         """
         return replace(
             self.published, kept="embedding", positions="none", attention_input="none", calibration="raw"
@@ -227,9 +227,7 @@ class RemedyContext:
 
     @property
     def exact(self) -> DerivationRecipe:
-        """The ``bare`` recipe with a least-squares encoder and as many components of the affinity matrix as
-        vocabulary, width and a fixed limit allow.
-        """
+        """The ``bare`` recipe with a least-squares encoder and as many components as the sizes allow."""
         rank = min(self.vocabulary, self.width, LARGEST_RANK if self.vocabulary <= LARGE else LARGE_RANK)
         return replace(self.bare, encoder="pseudo_inverse", head_dim=rank)
 
@@ -240,7 +238,7 @@ class RemedyContext:
 
 
 def chosen(suite: Sequence[Variant], words: Sequence[str]) -> list[Variant]:
-    """Select variants by name or group, together with the variants that they modify, in suite order.
+    """Select variants by name or group, with the variants that they modify, in the order of the suite.
 
     Args:
         suite: The whole.

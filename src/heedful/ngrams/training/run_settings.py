@@ -106,7 +106,9 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def least_words(self) -> int:
-        """Smallest vocabulary of a trained tokenizer; for characters, the special tokens and one more."""
+        """Smallest vocabulary of a trained tokenizer; one of characters has the special tokens and at least one
+        character.
+        """
         return super().least_words if self.units == "bpe" else len(MARKS) + 2
 
     @property
@@ -126,9 +128,7 @@ class DerivedRunSettings(RunSettings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks on which documents were counted, and on whether training changes embeddings or positions so that
-        attention no longer matches them.
-        """
+        """Remarks on which documents were counted, and on whether training makes attention and embeddings disagree."""
         found = [
             "attention is derived from counts of the training documents alone"
             if self.counts is None

@@ -38,9 +38,7 @@ class Held(OutputError):
 
 
 class ClaimLost(HeedfulError):
-    """Error raised when another process took over this process's run, because this one gave no sign of life for too
-    long.
-    """
+    """Error raised when another process took over this run, because its process gave no sign of life for too long."""
 
 
 class Claim:

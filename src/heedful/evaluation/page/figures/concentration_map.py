@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def concentration_map(report: Report) -> altair.TopLevelMixin | None:
-    """Draw a heat map of layers by heads, coloured by nats from uniform; None if no head has a concentration."""
+    """Draw a heat map of layers by heads; its colour is the distance from uniform attention in nats. None without heads
+    to draw.
+    """
     import altair
 
     rows = [

@@ -212,7 +212,8 @@ def derived_config(recipe: DerivationRecipe, vocabulary: int, length: int) -> He
 
 
 def usual_length(recipe: DerivationRecipe) -> int:
-    """Return the default maximum length: ``LENGTH``, or what heads with a fixed offset can distinguish.
+    """Return the default maximum length: ``LENGTH``, or less if heads with a fixed offset cannot tell so many positions
+    apart.
 
     Heads that tell fewer apart than a piece of text has are left to be refused.
 
@@ -253,7 +254,8 @@ def _pour(attention: CorpusDerivedAttention, heads: Sequence[HeadMatrices]) -> N
 def residual_outputs(
     model: HeedfulDerivedForCausalLM, heads: Sequence[Sequence[HeadMatrices]], documents: Sequence[np.ndarray]
 ) -> list[list[HeadMatrices]]:
-    """Return heads whose output matrices add to the residual stream a contribution as large as the stream itself.
+    """Return heads whose output matrices are scaled so that their contribution is as large as the residual stream
+    itself.
 
     Every head of a layer gets the same root mean square, and their sum that of the stream, over all positions of the
     text: the stream's root mean square at most doubles in a layer, however heads agree. Layers are met one after the

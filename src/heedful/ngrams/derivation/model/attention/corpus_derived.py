@@ -47,8 +47,7 @@ def distinct_tokens(dim: int, most: int) -> int:
 
 
 def sharpness(dim: int, length: int) -> float:
-    """Return the factor for the logits of a fixed-offset head, so that the target key is at least ``MARGIN`` logits
-    above all others.
+    """Return the factor for a fixed-offset head's logits that puts the target key ``MARGIN`` logits above all others.
 
     Raises:
         ValueError: So few dimensions cannot tell so many distances apart; the message names how many they can.
@@ -76,8 +75,7 @@ def _gaps(dim: int, length: int) -> np.ndarray:
 
 
 class DerivedFactors(nn.Module):
-    """Buffers with the target query, key, value and output vectors of each token in a layer, to recompute attention
-    for new embeddings.
+    """Buffers with the vectors that each token's query, key, value and output should have in a layer.
 
     Args:
         config: Sizes and choices.
