@@ -17,7 +17,7 @@ from heedful.errors import CallError
 CELLS_A_POINT = 64
 """Logits of a whole call that cost about as much, in one matrix product, as one that is gathered for itself."""
 
-MOST_CELLS = 2**23
+MOST_CELLS = 2**25
 """Logits, over heads, that one product may hold."""
 
 
