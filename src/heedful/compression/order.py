@@ -82,7 +82,7 @@ def numbers(fractions: Sequence[float], count: int) -> list[tuple[float, int]]:
 
 
 def without_units(units: Sequence[Unit], order: Sequence[int], number: int) -> Removal:
-    """Return the removal of the first ``number`` units of an order."""
+    """Return a removal that leaves out the first ``number`` units of an order."""
     heads: dict[str, frozenset[int]] = {}
     for place in order[:number]:
         unit = units[place]

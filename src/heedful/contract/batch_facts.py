@@ -21,7 +21,7 @@ LABELS = ("seq_idx", "segment_ids", "document_ids", "sequence_ids")
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFacts:
-    """Promises of a batch about one token stream (of encoder or decoder).
+    """What a batch says about one of its token streams (the encoder's or the decoder's): documents, padding, masks.
 
     Attributes:
         labels: ``(batch, position)`` document of each position, below 0 where it is not known; None without documents.

@@ -21,7 +21,7 @@ LABEL = 16
 
 
 def key_chart(figure: KeyFigure) -> Drawn:
-    """Draw the chart of one figure on key vectors.
+    """Draw one figure of the key-vector page.
 
     Args:
         figure: The figure and its rows.
