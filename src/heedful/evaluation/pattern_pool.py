@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from heedful.attention.engines.blocks import plan as parts_of
+from heedful.attention.engines.moments import Extras
+from heedful.attention.engines.one_block import fits_one_block
 from heedful.attention.engines.patterns import ROWS, weighted_output
 from heedful.attention.engines.points import block_at
+from heedful.attention.engines.tiled import tiled
 from heedful.errors import ResourceLimit
 from heedful.evaluation.batches import batch_of
 from heedful.evaluation.evidence import without_padded_rows
@@ -129,6 +133,13 @@ class PoolPlan:
             ResourceLimit: The sums would not fit in memory.
         """
         call, own = event.call, self.room(event)
+        if fits_one_block(call, list(parts_of(call))):  # as in the pass that measures, to the last bit
+            pools = torch.zeros(2, call.batch)
+            pools[place] = 1.0 if wanted is None else wanted.float()
+            pooled = tiled(replace(call, value=None), Extras(only=frozenset(), pools=pools)).pooled
+            if pooled is not None:
+                own[place] += pooled[place]
+            return
         every = wanted is None or bool(wanted.all())
         for begin in range(0, call.n_queries, ROWS):
             end = min(begin + ROWS, call.n_queries)
