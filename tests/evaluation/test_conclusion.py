@@ -69,7 +69,7 @@ def cell(correct: str, content: str, concentrated: str, useful: str) -> dict[str
 SAID = {
     "content_dependent": {
         YES: "depends on the text.",
-        NO: "depends on its position alone",
+        NO: "does not depend on the text",
         OPEN: "depends on the text is not",
     },
     "concentrated": {

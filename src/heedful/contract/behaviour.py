@@ -149,7 +149,7 @@ class Behaviour:
         if name == "positions":
             return Promise("positions", "a padded row gives what it gives alone", "learned positions, left padding")
         if name == "rows":
-            return Promise("rows", "rows of a batch do not see one another", "definition of a batch")
+            return Promise("rows", "no row sees another row", "definition of a batch")
         made = [rules.named()[name] for rules in self.judged.rules.values() if name in rules.named()]
         others = {"documents": self.reader.facts.labels_source, "padding": self.reader.facts.real_source}
         return made[0] if made else Promise(name, "unseen", others.get(name, ""))

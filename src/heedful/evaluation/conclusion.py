@@ -136,7 +136,7 @@ _SENTENCES = {
     },
     "content_dependent": {
         YES: "What a query attends to depends on the text.",
-        NO: "What a query attends to depends on its position alone.",
+        NO: "What a query attends to does not depend on the text.",
         OPEN: "Whether what a query attends to depends on the text is not settled.",
     },
     "concentrated": {

@@ -38,6 +38,7 @@
     return data.statistics[index];
   }
 
+  const SPAN = { nat: 0.05, mass: 0.02, share: 0.02 };
   let shown = [];
   let current = null;
   const cells = new Map();
@@ -92,7 +93,8 @@
     const values = data.heads.map((head) => value(head, measure)).filter((one) => one !== null);
     const least = Math.min(...values);
     const most = Math.max(...values);
-    const scale = (one) => (most > least ? (one - least) / (most - least) : 0);
+    const span = Math.max(most - least, SPAN[unit] || 0); // differences too small to matter stay pale
+    const scale = (one) => (span > 0 ? (one - least) / span : 0);
     cells.clear();
     const order = at("order").value;
     const kept = data.heads.filter(chosen);
