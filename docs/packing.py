@@ -25,6 +25,30 @@ Batch = dict[str, Any]
 HEAD = """\
 # How to pack documents so that they do not see each other
 
+To check a batch of your own, in a test or before a run:
+
+```python
+import heedful
+from heedful.testing import assert_documents_isolated
+
+assert_documents_isolated(model, batch)  # the batch as your own call passes it, use_cache=False with it
+trainer = Trainer(..., callbacks=[heedful.ContractCallback()])  # the first batch of a run, as the trainer passes it
+```
+
+Where the batch itself does not say where documents begin, give their labels: `documents=`. It is not needed where
+`position_ids` begin again.
+
+## Check a padded batch
+
+```python
+from heedful.testing import assert_padding_unseen
+
+report = heedful.check(model, batch, tokenizer=tokenizer)  # a note names rows of pad tokens that no mask marks
+assert_padding_unseen(model, batch)                         # what the mask marks is seen by no query
+```
+
+## What each collator does
+
 Made by `python docs/packing.py` with {versions}. A tiny Llama gets two
 packed documents of 20 and 24 tokens from each collator, with the keywords that its trainer or loop passes. "leaking":
 `heedful.check` finds that the second document's first query sees the first document, by the kernel's own weights and by
@@ -37,19 +61,6 @@ among these rows.
 
 | collator | keys of its batch | attention | cache | documents |
 |---|---|---|---|---|
-"""
-FOOT = """
-To check a batch of your own, in a test or before a run:
-
-```python
-import heedful
-from heedful.testing import assert_documents_isolated
-
-assert_documents_isolated(model, batch)  # the batch as your own call passes it, use_cache=False with it
-trainer = Trainer(..., callbacks=[heedful.ContractCallback()])  # the first batch of a run, as the trainer passes it
-```
-
-Where the batch itself does not say where documents begin, give their labels: `documents=`.
 """
 
 
@@ -152,7 +163,7 @@ def main() -> None:
     """Write the page."""
     warnings.simplefilter("ignore")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "trl", "torch"))
-    PLACE.write_text(HEAD.format(versions=versions) + "\n".join(rows()) + "\n" + FOOT, encoding="utf-8")
+    PLACE.write_text(HEAD.format(versions=versions) + "\n".join(rows()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

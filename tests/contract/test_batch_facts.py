@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from heedful.contract.batch_facts import BatchFacts, facts_of
+from heedful.contract.batch_facts import BatchFacts, facts_of, unmarked_padding
 from heedful.contract.record import Contract
 from heedful.errors import UsageError
 
@@ -76,3 +76,26 @@ def test_images_and_prefixes_are_blocks() -> None:
     prefix = facts_of({**batch, "token_type_ids": (IDS > 3).long()}, Contract(), model_type="paligemma").blocks
     assert prefix is not None and prefix[0].tolist() == [0, 0, 0, 0, -1, -1, -1, -1]
     assert facts_of(batch, Contract(), model_type="bert").blocks is None
+
+
+PADDED = torch.tensor([[0, 0, 5, 6, 7], [5, 6, 7, 0, 0], [5, 6, 7, 8, 0], [5, 0, 0, 6, 7]])
+
+
+@pytest.mark.parametrize(
+    ("pad", "real", "rows"),
+    [
+        (0, None, 2),  # left and right; one token at an end may be an end of text, and a run inside is text
+        (0, torch.ones(4, 5, dtype=torch.bool), 2),
+        (0, PADDED != 0, 0),
+        (0, (torch.arange(4)[:, None] > 0) | (PADDED != 0), 1),
+        (None, None, 0),
+        (9, None, 0),
+    ],
+)
+def test_rows_of_pad_tokens_that_nothing_marks_are_told(pad: int | None, real: torch.Tensor | None, rows: int) -> None:
+    note = unmarked_padding({"input_ids": PADDED}, pad, real)
+    assert bool(note) == bool(rows)
+    if rows:
+        assert note.startswith(f"{rows} of 4 rows begin or end in pad tokens (id 0)")
+        assert ("no attention_mask is given" in note) == (real is None)
+    assert unmarked_padding({"inputs_embeds": PADDED}, 0, None) == ""

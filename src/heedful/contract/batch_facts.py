@@ -59,6 +59,36 @@ def length_of(batch: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | N
     return None
 
 
+def unmarked_padding(batch: Mapping[str, Any], pad: Any, real: Tensor | None) -> str:
+    """Return a note if rows begin or end in pad tokens that the mask calls tokens; an empty string otherwise.
+
+    One such token may be an end of text, which often shares its id: runs of two and more count.
+
+    Args:
+        batch: Keyword arguments of the model's forward.
+        pad: Id of the pad token; None without one.
+        real: ``(batch, position)`` bool, False at padding; None without a mask.
+    """
+    ids = batch.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or not isinstance(pad, int) or isinstance(pad, bool):
+        return ""
+    filled = (ids == pad).long()
+    runs = [side.cumprod(1).sum(1) for side in (filled, filled.flip(1))]
+    place = torch.arange(ids.shape[1], device=ids.device)
+    begins, ends = (torch.where(run >= 2, run, 0)[:, None] for run in runs)
+    padded = (place < begins) | (place >= ids.shape[1] - ends)
+    if real is not None and real.shape == padded.shape:
+        padded = padded & real.to(padded.device)
+    rows = int(padded.any(1).sum())
+    if not rows:
+        return ""
+    said = "no attention_mask is given" if real is None else "attention_mask says that they are tokens"
+    return (
+        f"{rows} of {len(ids)} rows begin or end in pad tokens (id {pad}), and {said}: every query may see them; "
+        "pass the tokenizer's attention_mask"
+    )
+
+
 def facts_of(batch: Mapping[str, Any], contract: Contract, *, prefix: str = "", model_type: str = "") -> BatchFacts:
     """Read the promises of a batch about one token stream.
 

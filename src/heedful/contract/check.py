@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from heedful.contract.batch_facts import unmarked_padding
 from heedful.contract.behaviour import Behaviour
 from heedful.contract.invariances import InvarianceResult
 from heedful.contract.kernels import KernelJudge
@@ -122,6 +123,9 @@ def check(
         for one in named
     ]
     undecided = _by_reason(judge.undecided)
+    pad = getattr(tokenizer, "pad_token_id", None)
+    pad = getattr(reader.root, "pad_token_id", None) if pad is None else pad
+    unmarked = "" if contract.documents is not None else unmarked_padding(keywords, pad, reader.facts.real)
     return ContractReport(
         model=type(plain_model).__name__,
         implementation=implementation,
@@ -129,7 +133,12 @@ def check(
         judgements=fixed,
         proofs=proofs,
         undecided=(*dict.fromkeys(undecided), *found.undecided, *ALONE),
-        notes=(*notes, *reader.facts.notes, *(f"contradiction: {t}" for t in _contradictions(fixed))),
+        notes=(
+            *notes,
+            *reader.facts.notes,
+            *((unmarked,) if unmarked else ()),
+            *(f"contradiction: {t}" for t in _contradictions(fixed)),
+        ),
         forwards=run.forwards,
         seconds=time.perf_counter() - begun,
         tokens=_texts(fixed, tokenizer),
