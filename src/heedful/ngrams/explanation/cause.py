@@ -171,7 +171,10 @@ def _temperature(recipe: DerivationRecipe, head: FirstHead) -> str:
             "Focus is not agreement: the most attended key is the same at every scale."
         )
     else:
-        now = f"Its temperature is near the best (factor {head.factor:.3g}, skill {head.best_skill:.2f})."
+        now = (
+            f"Its temperature is near the best, within a factor of {max(head.factor, 1 / head.factor):.2g}: with "
+            f"{head.factor:.3g} times its logits its skill would be {head.best_skill:.2f}."
+        )
     if recipe.affinity.startswith("log_probability"):
         return now
     return now + (
